@@ -1,0 +1,116 @@
+"""``otel-usage report``: who called what, what it cost, how it was served."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from otel_usage.cli.command import CommandError
+from otel_usage.cli.serve import DEFAULT_DB, DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from otel_usage.local.report import UsageReport
+
+NAME: Final = "report"
+SUMMARY: Final = "show usage per customer, route, provider and cache"
+
+_ENDPOINT: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+_TIMEOUT_SECONDS: Final = 30.0
+_AGE: Final = re.compile("([0-9]{1,5})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--db", default=DEFAULT_DB, metavar="FILE", help="the DuckDB file (default: %(default)s)")
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help=f"ask a running `otel-usage serve` (default: {_ENDPOINT}, if a process holds the file)",
+    )
+    parser.add_argument("--since", type=_age, metavar="AGE", help="only the last 30s, 15m, 1h or 7d")
+    parser.add_argument("--json", action="store_true", help="for programs; times in milliseconds, sizes in bytes")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report of a file, or of the server that holds it.
+
+    Raises:
+        UsageError: there is neither a readable file nor a server that answers.
+    """
+    from otel_usage.local.render import print_report, to_json
+
+    report = _report(arguments)
+    if arguments.json:
+        print(to_json(report))
+    else:
+        print_report(report)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> UsageReport:
+    from otel_usage.local.errors import StoreLockedError
+
+    if arguments.endpoint is not None:
+        return _of_server(arguments.endpoint, arguments.since)
+    try:
+        return _of_file(arguments.db, arguments.since)
+    except StoreLockedError as locked:
+        try:
+            return _of_server(_ENDPOINT, arguments.since)
+        except CommandError as error:
+            raise CommandError(f"{locked}; {error}") from error
+
+
+def _of_file(path: str, age: timedelta | None) -> UsageReport:
+    from otel_usage.local.report import build_report
+    from otel_usage.local.store import UsageStore
+
+    with UsageStore(path, must_exist=True) as store:
+        return build_report(store, None if age is None else datetime.now(UTC) - age)
+
+
+def _of_server(endpoint: str, age: timedelta | None) -> UsageReport:
+    from otel_usage.local.report import UsageReport
+
+    status, body = _get(endpoint, age)
+    if status == 401:
+        raise CommandError(f"{endpoint} wants a token: set {TOKEN_VARIABLE} to the one that it was started with")
+    try:
+        if status == 200:
+            return UsageReport.from_dict(json.loads(body))
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise CommandError(f"{endpoint} answered {status} and no report: is it `otel-usage serve` of this version?")
+
+
+def _get(endpoint: str, age: timedelta | None) -> tuple[int, bytes]:
+    import urllib3
+
+    from otel_usage.local.sink import REPORT_PATH
+
+    token = os.environ.get(TOKEN_VARIABLE)
+    query = "" if age is None else f"?since={age.total_seconds():.0f}"
+    try:
+        with urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False) as pool:
+            # No redirects: the token is for this server.
+            answer = pool.request(
+                "GET",
+                endpoint.rstrip("/") + REPORT_PATH + query,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                redirect=False,
+            )
+            return answer.status, answer.data
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        raise CommandError(f"no answer from {endpoint}: name a running `otel-usage serve` with --endpoint") from error
+
+
+def _age(text: str) -> timedelta:
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age: it takes a number and s, m, h or d, such as 1h")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,240 @@
+"""What can be set: one frozen :class:`UsageConfig`, by hand or from the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import ConfigError
+from .schema import AUTH_KINDS, CACHE_TIERS, PERSONAL_KEYS, REASONS
+
+if TYPE_CHECKING:
+    from .identity import UsageIdentity
+
+AXIOM_DOMAIN: Final = "us-east-1.aws.edge.axiom.co"
+"""Axiom's edge deployment that is used unless ``AXIOM_DOMAIN`` names another."""
+
+IdentityHook = Callable[[Mapping[str, Any]], "UsageIdentity | None"]
+"""Takes the ASGI scope or the WSGI environ of a request whose response starts, and says who is calling."""
+
+
+class OtlpProtocol(StrEnum):
+    """The transports of OTLP that are supported, by OpenTelemetry's names for them."""
+
+    HTTP_PROTOBUF = "http/protobuf"
+    GRPC = "grpc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageConfig:
+    """Settings of one pipeline. Values that cannot be right raise :class:`~otel_usage.errors.ConfigError` here."""
+
+    enabled: bool = True
+    """``USAGE_TELEMETRY``. False: no hooks, no threads, no cost."""
+    axiom_token: str | None = field(default=None, repr=False)
+    """``AXIOM_API_TOKEN``: an API token (``xaat-…``). Sent only over TLS or to this machine."""
+    axiom_dataset: str = "api_usage"
+    """``AXIOM_DATASET``: the dataset that spans go to."""
+    axiom_domain: str = AXIOM_DOMAIN
+    """``AXIOM_DOMAIN``: the dataset's edge deployment, or ``api.axiom.co``."""
+    otlp_endpoint: str | None = None
+    """``USAGE_OTLP_ENDPOINT``: a Collector or another sink to use in place of Axiom. None: Axiom."""
+    otlp_protocol: OtlpProtocol = OtlpProtocol.HTTP_PROTOBUF
+    """``USAGE_OTLP_PROTOCOL``."""
+    identity: IdentityHook | None = None
+    """``USAGE_IDENTITY=module:callable``: asked who is calling when a response starts. None: nobody is."""
+    key_pepper: str | None = field(default=None, repr=False)
+    """``USAGE_KEY_PEPPER``: keys the hash that becomes ``usage.principal.id``; ``id:secret`` names the key.
+    None: that attribute is absent."""
+    user_agent_pepper: str | None = field(default=None, repr=False)
+    """``USAGE_UA_PEPPER``: the same for ``usage.user_agent.hash``."""
+    providers: Mapping[str, str] = field(default_factory=dict)
+    """``USAGE_PROVIDERS``: host to provider name. ``*.example.com`` stands for every host below it."""
+    personal: frozenset[str] = frozenset()
+    """``USAGE_PERSONAL``: the personal attributes that are recorded. Empty: none."""
+    dev_header: bool = False
+    """``USAGE_DEV_HEADER``: answer with ``x-usage-telemetry: ok|degraded``."""
+    reasons: frozenset[str] = frozenset()
+    """Reasons of the application's own, beside those of the schema."""
+    auth_kinds: frozenset[str] = frozenset()
+    """Kinds of authentication of the application's own, beside those of the schema."""
+    cache_bands: tuple[tuple[int, str], ...] = (
+        (60, "live"), (300, "fast"), (900, "medium"), (3600, "slow"), (21600, "static"), (604800, "daily"),
+    )  # fmt: skip
+    """Seconds of shared freshness, up to which a response is of a cache tier; ascending."""
+    queue_size: int = 8192
+    """Spans that wait for delivery at most; one more is dropped and counted as ``queue_full``."""
+    batch_size: int = 512
+    """Spans in one export attempt at most. Axiom takes 10,000 events a request."""
+    schedule_delay: float = 1.0
+    """Seconds that a span waits for company before it is sent."""
+    export_timeout: float = 1.5
+    """Seconds that one export attempt may take, whatever the server does."""
+    shutdown_timeout: float = 2.0
+    """Seconds that the end of the process may wait for delivery."""
+
+    def __post_init__(self) -> None:
+        _require(_DATASET.fullmatch(self.axiom_dataset), "AXIOM_DATASET", self.axiom_dataset, _DATASET_FORM)
+        _require(_DOMAIN.fullmatch(self.axiom_domain), "AXIOM_DOMAIN", self.axiom_domain, _DOMAIN_FORM)
+        _require(
+            self.axiom_token is None or _TOKEN.fullmatch(self.axiom_token), "AXIOM_API_TOKEN", None,
+            "an Axiom API token: printable ASCII without spaces, such as xaat-…",
+        )  # fmt: skip
+        if self.otlp_endpoint is not None:
+            _check_endpoint(self.otlp_endpoint, self.otlp_protocol)
+        for setting, pepper in (("USAGE_KEY_PEPPER", self.key_pepper), ("USAGE_UA_PEPPER", self.user_agent_pepper)):
+            _require(pepper is None or len(pepper) >= 16, setting, None, "a secret of at least 16 characters")
+        for key in self.personal:
+            _require(key in PERSONAL_KEYS, "USAGE_PERSONAL", key, f"keys among {', '.join(sorted(PERSONAL_KEYS))}")
+        for seconds, tier in self.cache_bands:
+            _require(seconds > 0 and tier in CACHE_TIERS, "cache_bands", tier, f"one of {', '.join(CACHE_TIERS)}")
+        for setting in ("queue_size", "batch_size", "schedule_delay", "export_timeout", "shutdown_timeout"):
+            value = getattr(self, setting)
+            _require(value > 0, setting, str(value), "a number above 0")
+
+    @property
+    def endpoint(self) -> str:
+        """Where spans go: the URL of the OTLP/HTTP request, or host and port with scheme for gRPC."""
+        if self.otlp_endpoint is None:
+            return f"https://{self.axiom_domain}/v1/traces"
+        if self.otlp_protocol is OtlpProtocol.GRPC:
+            return self.otlp_endpoint
+        base = self.otlp_endpoint.rstrip("/")
+        return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
+
+    @property
+    def to_axiom(self) -> bool:
+        """Whether spans go to Axiom itself, which refuses them without a token."""
+        host = _host(urlsplit(self.endpoint))
+        return host == "axiom.co" or host.endswith(".axiom.co")
+
+    @property
+    def token_may_travel(self) -> bool:
+        """Whether the way to the endpoint keeps the token secret: TLS, or this machine."""
+        url = urlsplit(self.endpoint)
+        return url.scheme == "https" or _host(url) in {"localhost", "::1"} or _host(url).startswith("127.")
+
+    @property
+    def known_reasons(self) -> frozenset[str]:
+        """Every reason that ``reject()`` takes."""
+        return self.reasons.union(REASONS)
+
+    @property
+    def known_auth_kinds(self) -> frozenset[str]:
+        """Every kind of authentication that ``identify()`` takes."""
+        return self.auth_kinds.union(AUTH_KINDS)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> UsageConfig:
+        """Read the settings from ``environ``, by default the process's own. Empty values count as absent.
+
+        Raises:
+            ConfigError: a variable has a value that it does not take.
+        """
+        env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
+        if env.get("USAGE_TELEMETRY") != "1":
+            return cls(enabled=False)
+        readers: dict[str, tuple[str, Callable[[str, str], object]]] = VARIABLES
+        found = {setting: read(name, env[name]) for name, (setting, read) in readers.items() if name in env}
+        return cls(**found)  # type: ignore[arg-type]  # the table names the fields with their readers
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """The ``USAGE_…`` variables that mean nothing to this version: most likely misspelt."""
+    known = {*VARIABLES, "USAGE_TELEMETRY"}
+    return sorted(name for name in environ if name.startswith("USAGE_") and name not in known)
+
+
+def _text(_name: str, value: str) -> str:
+    return value
+
+
+def _flag(name: str, value: str) -> bool:
+    _require(value in ("0", "1"), name, value, "1 or 0")
+    return value == "1"
+
+
+def _protocol(name: str, value: str) -> OtlpProtocol:
+    names = [protocol.value for protocol in OtlpProtocol]
+    _require(value in names, name, value, " or ".join(names))
+    return OtlpProtocol(value)
+
+
+def _names(_name: str, value: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in value.split(",") if part.strip())
+
+
+def _pairs(name: str, value: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    for host, _, provider in pairs:
+        good = _HOST_PATTERN.fullmatch(host.strip()) and provider.strip()
+        _require(
+            good, name, f"{host}={provider}", "host=name pairs, such as api.openai.com=openai,*.finance.com=quotes"
+        )
+    return {host.strip().lower(): provider.strip() for host, _, provider in pairs}
+
+
+def _callable(name: str, value: str) -> IdentityHook:
+    accepts = "module:callable, such as shop.auth:usage_identity"
+    module, _, attribute = value.partition(":")
+    _require(module and attribute, name, value, accepts)
+    try:
+        hook = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(name, value, f"{accepts} ({error})") from error
+    _require(callable(hook), name, value, accepts)
+    return hook  # type: ignore[no-any-return]  # what it returns is checked at each call
+
+
+VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
+    "AXIOM_API_TOKEN": ("axiom_token", _text),
+    "AXIOM_DATASET": ("axiom_dataset", _text),
+    "AXIOM_DOMAIN": ("axiom_domain", _text),
+    "USAGE_OTLP_ENDPOINT": ("otlp_endpoint", _text),
+    "USAGE_OTLP_PROTOCOL": ("otlp_protocol", _protocol),
+    "USAGE_IDENTITY": ("identity", _callable),
+    "USAGE_KEY_PEPPER": ("key_pepper", _text),
+    "USAGE_UA_PEPPER": ("user_agent_pepper", _text),
+    "USAGE_PROVIDERS": ("providers", _pairs),
+    "USAGE_PERSONAL": ("personal", _names),
+    "USAGE_DEV_HEADER": ("dev_header", _flag),
+}
+"""Environment variable to the field it sets and the function that reads it."""
+
+_DATASET: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_DATASET_FORM: Final = "a dataset's name: letters, digits, _ . - (at most 128)"
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d+)?")
+_DOMAIN_FORM: Final = f"a host name without scheme or path, such as {AXIOM_DOMAIN} or api.axiom.co"
+_TOKEN: Final = re.compile(r"[!-~]+")
+_HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.:-]+")
+
+
+def _require(condition: object, setting: str, got: str | None, accepts: str) -> None:
+    if not condition:
+        raise ConfigError(setting, got, accepts)
+
+
+def _check_endpoint(endpoint: str, protocol: OtlpProtocol) -> None:
+    example = "http://localhost:4317" if protocol is OtlpProtocol.GRPC else "http://localhost:4318"
+    accepts = f"an http:// or https:// URL without user, query or fragment, such as {example}"
+    try:
+        url = urlsplit(endpoint)
+        port_is_number = url.port is None or url.port > 0
+    except ValueError:
+        raise ConfigError("USAGE_OTLP_ENDPOINT", endpoint, accepts) from None
+    if url.username is not None or url.password is not None:
+        raise ConfigError("USAGE_OTLP_ENDPOINT", None, accepts)
+    good = url.scheme in ("http", "https") and url.hostname and port_is_number and not url.query and not url.fragment
+    _require(good, "USAGE_OTLP_ENDPOINT", endpoint, accepts)
+    bare = protocol is not OtlpProtocol.GRPC or url.path in ("", "/")
+    _require(bare, "USAGE_OTLP_ENDPOINT", endpoint, f"{accepts}; for gRPC without a path")
+
+
+def _host(url: SplitResult) -> str:
+    return (url.hostname or "").lower().rstrip(".")

@@ -1,0 +1,37 @@
+"""OTLP over gRPC: the official exporter, within our deadline and with exactly our headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan
+
+from .._version import __version__
+from .outcome import ForeignExporter, Outcome
+
+
+class OtlpGrpcExporter(ForeignExporter):
+    """The official exporter says success or failure and no more, so a partial success counts as a success."""
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float) -> None:
+        """``endpoint`` is ``http://host:port`` (plain text) or ``https://host:port``; ``timeout``: seconds."""
+        self._settings = (endpoint, headers, timeout)
+        super().__init__(self._connect())
+
+    def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        with suppress_instrumentation():
+            return super().deliver(spans)
+
+    def after_fork(self) -> None:
+        # A gRPC channel does not survive a fork. The parent's is left as it is: closing it here would disturb it.
+        self._exporter = self._connect()
+
+    def _connect(self) -> OTLPSpanExporter:
+        endpoint, headers, timeout = self._settings
+        # Never empty: the official exporter fills empty headers from OTEL_EXPORTER_OTLP_HEADERS.
+        metadata = {"x-otel-usage": __version__, **{name.lower(): value for name, value in headers.items()}}
+        return OTLPSpanExporter(
+            endpoint=endpoint, insecure=endpoint.startswith("http://"), headers=metadata, timeout=timeout
+        )

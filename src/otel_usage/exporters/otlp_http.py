@@ -1,0 +1,197 @@
+"""OTLP over HTTP: one POST within a deadline, with exactly our headers, and an answer that is read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from google.protobuf.message import DecodeError
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace import ReadableSpan
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from .._version import __version__
+from .deadline import DeadlineExceeded, DeadlineRunner
+from .outcome import Accepted, BadData, Failed, Misconfigured, Outcome, RetryLater, TooLarge, UsageExporter
+
+SLICE: Final = 32
+"""Spans that are encoded at a stretch. Between slices the interpreter lock is free for requests."""
+
+LONGEST_PATIENCE: Final = 60.0
+"""Seconds that a sink's own ``Retry-After`` is followed at most."""
+
+_ANSWER_LIMIT: Final = 1 << 20
+
+
+class OtlpHttpExporter(UsageExporter):
+    """Sends spans to an OTLP/HTTP endpoint as gzipped protobuf.
+
+    ``OTEL_EXPORTER_OTLP_HEADERS`` is not read: it may hold another vendor's key.
+    """
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float) -> None:
+        """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt."""
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._headers = {
+            "Content-Type": "application/x-protobuf",
+            "Content-Encoding": "gzip",
+            "User-Agent": f"otel-usage/{__version__}",
+            **headers,
+        }
+        self._connect()
+
+    def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        body = gzip.compress(encode(spans))
+        try:
+            return self._runner.run(lambda: self._post(body), self._timeout, self._abort)
+        except DeadlineExceeded:
+            return Failed("timeout")
+        except urllib3.exceptions.HTTPError as error:
+            return Failed(type(error).__name__)
+        except OSError as error:
+            return Failed(type(error).__name__)
+
+    def after_fork(self) -> None:
+        self._connect()
+
+    def shutdown(self) -> None:
+        self._abort()
+        self._runner.stop(0.1)
+        self._pool.clear()
+
+    def _connect(self) -> None:
+        self._runner = DeadlineRunner("otel-usage-post")
+        self._live: set[HTTPConnection] = set()
+        self._pool = _pool(self._endpoint)
+        self._pool.pool_classes_by_scheme = _tracked_pools(self._live)
+
+    def _post(self, body: bytes) -> Outcome:
+        with suppress_instrumentation():  # our own calls are nobody's upstream calls
+            response = self._pool.request(
+                "POST",
+                self._endpoint,
+                body=body,
+                headers=self._headers,
+                timeout=self._timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            answer = response.read(_ANSWER_LIMIT)
+            if len(answer) < _ANSWER_LIMIT:
+                response.release_conn()
+            else:
+                response.close()  # more than any sink has to say: the connection is not worth reading empty
+            return read_answer(response.status, response.headers, answer)
+
+    def _abort(self) -> None:
+        """Break whatever the attempt is stuck in: a shut-down socket fails its reads at once."""
+        for connection in list(self._live):
+            sock = getattr(connection, "sock", None)
+            if sock is not None:
+                with suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def encode(spans: Sequence[ReadableSpan]) -> bytes:
+    """The OTLP request for ``spans``. Encoded messages of one type, one after the other, are one message (protobuf's
+    own rule for repeated fields), so it can be made in slices.
+    """
+    parts = []
+    for start in range(0, len(spans), SLICE):
+        parts.append(encode_spans(spans[start : start + SLICE]).SerializeToString())
+        time.sleep(0)
+    return b"".join(parts)
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """What a sink's answer means (OTLP specification, "OTLP/HTTP Response"; Axiom's API limits)."""
+    if 200 <= status < 300:
+        return _read_success(headers.get("Content-Type", ""), body)
+    if status == 429:
+        return RetryLater(_patience(headers))
+    if status == 413:
+        return TooLarge()
+    if status in (400, 422):
+        return BadData(status)
+    if 400 <= status < 500 and status != 408:
+        return Misconfigured(
+            status, _ADVICE.get(status, "Check USAGE_OTLP_ENDPOINT: it answers, but not as OTLP/HTTP.")
+        )
+    return Failed(f"http_{status}")
+
+
+_ADVICE: Final[Mapping[int, str]] = {
+    401: "The sink does not know the token: check AXIOM_API_TOKEN.",
+    403: "The token may not ingest into this dataset: check AXIOM_API_TOKEN, AXIOM_DATASET and AXIOM_DOMAIN.",
+    404: "There is no such dataset or path: check AXIOM_DATASET, AXIOM_DOMAIN and USAGE_OTLP_ENDPOINT.",
+}
+
+
+def _read_success(content_type: str, body: bytes) -> Outcome:
+    if not body:
+        return Accepted()
+    try:
+        if content_type.startswith("application/json"):
+            partial: Any = json.loads(body).get("partialSuccess") or {}
+            return Accepted(int(partial.get("rejectedSpans", 0)), str(partial.get("errorMessage", "")))
+        if content_type.startswith(("application/x-protobuf", "application/protobuf")):
+            success = ExportTraceServiceResponse.FromString(body).partial_success
+            return Accepted(success.rejected_spans, success.error_message)
+    except (DecodeError, ValueError, AttributeError, TypeError):
+        pass
+    return Failed("unreadable_answer")
+
+
+def _patience(headers: Mapping[str, str]) -> float:
+    """Seconds to wait: ``Retry-After`` (RFC 9110), else Axiom's ``X-RateLimit-Reset``, else a second."""
+    asked = headers.get("Retry-After") or headers.get("X-RateLimit-Reset") or "1"
+    try:
+        seconds = int(asked) if asked.strip().isdigit() else parsedate_to_datetime(asked).timestamp()
+    except (ValueError, OverflowError):
+        return 1.0
+    if seconds > 1e9:  # a moment, not a duration
+        seconds -= time.time()
+    return min(max(seconds, 1.0), LONGEST_PATIENCE)
+
+
+def _pool(endpoint: str) -> urllib3.PoolManager:
+    """A connection pool, through the proxy that the environment names for the endpoint, if any."""
+    url = urllib3.util.parse_url(endpoint)
+    proxy = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme or "")
+    return urllib3.ProxyManager(proxy, maxsize=1) if proxy else urllib3.PoolManager(maxsize=1)
+
+
+def _tracked_pools(live: set[HTTPConnection]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """urllib3's pools with connections that put themselves into ``live`` while they have a socket."""
+
+    class Tracks(HTTPConnection):
+        def connect(self) -> None:
+            live.add(self)
+            super().connect()
+
+        def close(self) -> None:
+            live.discard(self)
+            super().close()
+
+    class TracksTls(Tracks, HTTPSConnection):
+        pass
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Tracks
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = TracksTls
+
+    return {"http": Pool, "https": TlsPool}

@@ -1,0 +1,64 @@
+"""The one place where an error of our own is kept from the application: counted, logged once a site, and swallowed.
+
+A message of an exception may hold what a customer sent, so the log names the error's class and where it was raised,
+never its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from traceback import extract_tb
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F")
+
+logger: Final = logging.getLogger("otel_usage")
+
+_errors: Final[Counter[str]] = Counter()
+
+
+def internal_errors() -> dict[str, int]:
+    """How often each guarded site of this process has failed. Empty when all is well."""
+    return dict(_errors)
+
+
+def report(site: str, error: BaseException) -> None:
+    """Count an error of our own under ``site``, and log it the first time. Never raises."""
+    _errors[site] += 1
+    if _errors[site] > 1:
+        return
+    try:
+        logger.error("otel_usage failed in %s and goes on: %s", site, _describe(error))
+    except Exception:  # a logging handler of the application's: its failure must not become ours
+        _errors["guard.report"] += 1
+
+
+def _describe(error: BaseException) -> str:
+    name = type(error).__qualname__
+    frames = extract_tb(error.__traceback__)
+    if isinstance(error, TypeError) and len(frames) == 1:
+        return f"{name}: {error}"  # the arguments did not fit: the interpreter's own words, which hold no values
+    where = f" at {frames[-1].name}:{frames[-1].lineno}" if frames else ""
+    return name + where
+
+
+def guarded(fallback: F) -> Callable[[Callable[P, T]], Callable[P, T | F]]:
+    """Make a function return ``fallback`` where it would have raised an Exception."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T | F]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T | F:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:  # the promise of this module
+                report(f"{function.__module__.removeprefix('otel_usage.')}.{function.__qualname__}", error)
+                return fallback
+
+        return call
+
+    return decorate

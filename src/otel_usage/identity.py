@@ -1,0 +1,201 @@
+"""Who is calling: pure rules, over facts that the application has already verified.
+
+Nothing here parses a token, checks a key or looks anything up. The only cryptography is one keyed hash, cached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from .schema import PROVENANCES
+
+UNMAPPED_ENTERPRISE: Final = "enterprise-unmapped"
+"""The customer of an enterprise key whose digest the map does not hold: visible, and nobody else's."""
+
+HASH_CACHE_SIZE: Final = 8192
+"""Hashes that are remembered at most. A miss costs under a microsecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageIdentity:
+    """Who a request is counted for. None: not known."""
+
+    customer_id: str | None = None
+    """The account that is billed."""
+    tier: int | None = None
+    """The customer's tier, 0 or more. 0 is anonymous or free; None is not known, which is not 0."""
+    plan: str | None = None
+    auth_kind: str | None = None
+    """How the caller was authenticated: one of ``schema.AUTH_KINDS`` or a registered kind."""
+    principal_id: str | None = None
+    """The credential, as a keyed hash. Never the credential itself."""
+    provenance: str = "unavailable"
+    """``verified``, ``unverified`` or ``unavailable``."""
+
+    @property
+    def known(self) -> bool:
+        """Whether anybody has said who is calling, be it only that the caller is anonymous."""
+        return self.customer_id is not None or self.auth_kind is not None
+
+    def merged(self, later: UsageIdentity) -> UsageIdentity:
+        """The identity with what ``later`` adds.
+
+        Facts as sure as these, or surer, replace them. Less sure facts are left out, with one exception: a tier that
+        could not be read (``unavailable``, and no tier known) makes the whole identity ``unavailable``, so that nobody
+        takes a missing tier for tier 0.
+        """
+        if _SURENESS[later.provenance] < _SURENESS[self.provenance]:
+            tier_unread = later.provenance == "unavailable" and self.tier is None
+            return replace(self, provenance="unavailable") if tier_unread else self
+        given = {name: value for name in _FACTS if (value := getattr(later, name)) is not None}
+        return replace(self, **given, provenance=later.provenance)
+
+    def attributes(self) -> dict[str, str | int]:
+        """The identity as span attributes. What is not known is absent."""
+        found: dict[str, str | int] = {"usage.identity.provenance": self.provenance}
+        for name, key in _KEYS:
+            value = getattr(self, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+UNKNOWN: Final = UsageIdentity()
+"""Nobody has said who is calling."""
+
+_KEYS: Final = (
+    ("customer_id", "usage.customer.id"),
+    ("tier", "usage.tier"),
+    ("plan", "usage.plan"),
+    ("auth_kind", "usage.auth.kind"),
+    ("principal_id", "usage.principal.id"),
+)
+_FACTS: Final = tuple(name for name, _ in _KEYS)
+_SURENESS: Final = {provenance: rank for rank, provenance in enumerate(PROVENANCES)}
+
+
+def coerce_tier(tier: object, auth_kind: str | None) -> int | None:
+    """A tier as a whole number of 0 or more, or None if it is not known.
+
+    An anonymous caller is always tier 0. A numeric string is taken; a bool, a fraction, a negative number and
+    anything else is not known.
+    """
+    if auth_kind == "anon":
+        return 0
+    if isinstance(tier, str) and _DIGITS.fullmatch(tier.strip()):
+        return int(tier)
+    if isinstance(tier, int) and not isinstance(tier, bool) and tier >= 0:
+        return tier
+    return None
+
+
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
+
+
+class KeyedHash:
+    """A keyed hash (BLAKE2b, 16 bytes) that names its key, so that a pepper can be rotated.
+
+    Unkeyed hashes of ids can be guessed by hashing every id; without the pepper this one cannot.
+    """
+
+    __slots__ = ("_digest", "key_id")
+
+    def __init__(self, pepper: str) -> None:
+        """``pepper`` is ``id:secret``, or a secret, whose id is then derived from it."""
+        key_id, separator, secret = pepper.partition(":")
+        named = separator and _KEY_ID.fullmatch(key_id)
+        # BLAKE2b takes keys of up to 64 bytes; a longer pepper is folded, not cut.
+        key = blake2b((secret if named else pepper).encode(), digest_size=64).digest()
+        self.key_id = key_id if named else blake2b(key, digest_size=2, person=b"otel_usage.kid").hexdigest()
+
+        @lru_cache(maxsize=HASH_CACHE_SIZE)
+        def digest(value: str) -> str:
+            return (
+                f"{self.key_id}:{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=16, key=key).hexdigest()}"
+            )
+
+        self._digest = digest
+
+    def __call__(self, value: str) -> str:
+        """``key id:hex digest`` of ``value``."""
+        return self._digest(value)
+
+
+_KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What the application has verified about a caller. Give what you have; leave out what was not verified."""
+
+    org_id: str | None = None
+    user_id: str | None = None
+    customer_id: str | None = None
+    """The owner of an API key or a widget key, where the application has looked it up."""
+    user_api_key: str | None = field(default=None, repr=False)
+    enterprise_api_key: str | None = field(default=None, repr=False)
+    widget_key: str | None = field(default=None, repr=False)
+    mcp_client_id: str | None = None
+    internal_service: str | None = None
+    """The name of the calling service of one's own."""
+    tier: object = None
+    plan: str | None = None
+    entitlement_available: bool = True
+    """False when tier and plan could not be read: then they are not known, which is not tier 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityResolver:
+    """Verified credentials to a :class:`UsageIdentity`, by fixed rules.
+
+    Where several credentials were verified, the one nearest to the contract decides: internal service, enterprise key,
+    user's API key, MCP client, token, widget key. The organisation goes before the user.
+    """
+
+    hash_key: KeyedHash | None = None
+    """Makes ``principal_id``. None: it stays absent."""
+    enterprise_customers: Mapping[str, str] = field(default_factory=dict)
+    """Digest of an enterprise key, as :attr:`hash_key` makes it, to the customer. Digests only, so that the map can be
+    reviewed in code."""
+
+    def resolve(self, credentials: Credentials) -> UsageIdentity:
+        """The identity of a caller. Nobody verified is ``anon``, always of tier 0."""
+        auth_kind, customer, secret = self._choose(credentials)
+        available = credentials.entitlement_available or auth_kind in ("anon", "internal")
+        return UsageIdentity(
+            customer_id=customer,
+            tier=coerce_tier(credentials.tier, auth_kind) if available else None,
+            plan=credentials.plan if available and auth_kind != "anon" else None,
+            auth_kind=auth_kind,
+            principal_id=self.principal(secret),
+            provenance="verified" if available else "unavailable",
+        )
+
+    def principal(self, secret: str | None) -> str | None:
+        """The keyed hash of a credential, or None without one or without a pepper."""
+        return self.hash_key(secret) if self.hash_key is not None and secret else None
+
+    def _choose(self, c: Credentials) -> tuple[str, str | None, str | None]:
+        account = c.org_id or c.user_id
+        if c.internal_service:
+            return "internal", c.customer_id or c.internal_service, None
+        if c.enterprise_api_key:
+            return "enterprise_api_key", self._enterprise_customer(c), c.enterprise_api_key
+        if c.user_api_key:
+            return "user_api_key", c.customer_id or account, c.user_api_key
+        if c.mcp_client_id:
+            return "mcp_oauth", account or c.customer_id, c.mcp_client_id
+        if account:
+            return "jwt", account, c.user_id or c.org_id
+        if c.widget_key:
+            return "widget_key", c.customer_id, c.widget_key
+        return "anon", None, None
+
+    def _enterprise_customer(self, c: Credentials) -> str:
+        digest = self.principal(c.enterprise_api_key)
+        return self.enterprise_customers.get(digest or "") or c.customer_id or c.org_id or UNMAPPED_ENTERPRISE

@@ -1,0 +1,1 @@
+"""Hooks into frameworks, clients and threads. Each file hooks one library; ``hooks`` is how."""

@@ -1,0 +1,215 @@
+"""WSGI: one request span for each request, from the call to the end of the response's iterable (PEP 3333)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from ..guard import guarded
+from ..request import HEADERS, UsageRequest
+from ..runtime import active
+from ..scope import enter, leave
+
+if TYPE_CHECKING:
+    from ..recorder import Recorder
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Callable[[bytes], object]]
+WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+REQUEST_KEY: Final = "otel_usage.request"
+"""Where the environ holds the request: an application within an observed one is not observed again."""
+
+_WANTED: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in HEADERS}
+
+
+class UsageWSGIMiddleware:
+    """Observes a WSGI application: ``app = UsageWSGIMiddleware(app)``, outermost, so that it sees every answer.
+
+    Nothing it does can fail a request. When usage is off, it calls the application and nothing else.
+    """
+
+    def __init__(self, app: WSGIApp) -> None:
+        self.app = app
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return observe(self.app, environ, start_response)
+
+
+def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Call ``app`` and record the request, which ends when the server closes the iterable that is returned."""
+    exchange = _begin(environ, start_response)
+    if exchange is None:
+        return app(environ, start_response)
+    token = enter(exchange.request)
+    try:
+        body = app(environ, exchange.start_response)
+    except BaseException as error:
+        exchange.failed(error)
+        exchange.close()
+        raise
+    finally:
+        leave(token)
+    return _SizedBody(exchange, body) if hasattr(body, "__len__") else _Body(exchange, body)
+
+
+@guarded(None)
+def _begin(environ: Environ, start_response: StartResponse) -> Exchange | None:
+    recorder = active()
+    if recorder is None or REQUEST_KEY in environ:
+        return None
+    exchange = Exchange(recorder, environ, start_response)
+    environ[REQUEST_KEY] = exchange.request
+    return exchange
+
+
+class Exchange:
+    """One request and its response, as they pass by."""
+
+    def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
+        headers = {name: environ[key] for key, name in _WANTED.items() if key in environ}
+        method = environ.get("REQUEST_METHOD", "GET")
+        self.request = UsageRequest(recorder, method, headers, environ.get("REMOTE_ADDR"))
+        self.length: int | None = None
+        self._environ = environ
+        self._start_response = start_response
+        self._closed = False
+        stream = environ.get("wsgi.input")
+        if stream is not None:
+            environ["wsgi.input"] = _CountedInput(stream, self.request)
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        """The application starts its response."""
+        self._started(status, headers)
+        write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+
+        def counted_write(data: bytes) -> object:
+            done = write(data)
+            self.sent(len(data))
+            return done
+
+        return counted_write
+
+    @guarded(None)
+    def sent(self, size: int) -> None:
+        """``size`` more bytes of the body went to the server, which keeps the body of an answer to HEAD to itself."""
+        self.request.response_sent(0 if self.request.method == "HEAD" else size)
+
+    @guarded(None)
+    def failed(self, error: BaseException) -> None:
+        """The application raised."""
+        self.request.failed(error, self._environ)
+
+    @guarded(None)
+    def close(self, *, complete: bool = False) -> None:
+        """The server is done with the response: its span is made, once."""
+        if self._closed:
+            return
+        self._closed = True
+        self.request.complete = complete
+        self.request.close()
+
+    @guarded(None)
+    def _started(self, status: str, headers: list[tuple[str, str]]) -> None:
+        found = {name.lower(): value for name, value in headers if name.lower() in ("cache-control", "content-length")}
+        length = found.get("content-length", "")
+        self.length = int(length) if length.isdigit() else None
+        self.request.response_started(int(status[:3]), found.get("cache-control"), self._environ)
+        recorder = self.request.recorder
+        if recorder.config.dev_header:
+            headers.append(("x-usage-telemetry", recorder.status()))
+
+
+class _Body:
+    """The response's iterable, counted. The request is current while the application makes a part of it."""
+
+    def __init__(self, exchange: Exchange, body: Iterable[bytes]) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._parts: Iterator[bytes] | None = None
+        self._exhausted = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = enter(self._exchange.request)
+        try:
+            if self._parts is None:
+                self._parts = iter(self._body)
+            part = next(self._parts)
+        except StopIteration:
+            self._exhausted = True
+            raise
+        except BaseException as error:
+            self._exchange.failed(error)
+            raise
+        finally:
+            leave(token)
+        self._exchange.sent(len(part))
+        return part
+
+    def close(self) -> None:
+        """What a server calls at the end of every request, also of one whose client is gone."""
+        token = enter(self._exchange.request)
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            self._exchange.failed(error)
+            raise
+        finally:
+            leave(token)
+            self._finish()
+
+    @guarded(None)
+    def _finish(self) -> None:
+        request, length = self._exchange.request, self._exchange.length
+        # A server that was given a length may stop at the last byte without asking for one more part.
+        complete = request.error is None and (self._exhausted or (length is not None and request.sent >= length))
+        if not complete and request.error is None:
+            request.client_gone = True
+        self._exchange.close(complete=complete)
+
+    def __del__(self) -> None:
+        # PEP 3333 has every server call close(); one that forgets must not make a request vanish.
+        self._finish()
+
+
+class _SizedBody(_Body):
+    """A body of known length: servers make a Content-Length of a single part (PEP 3333)."""
+
+    def __len__(self) -> int:
+        return len(self._body)  # type: ignore[arg-type]  # observe() has looked
+
+
+class _CountedInput:
+    """``wsgi.input`` with its bytes counted. Anything but reading goes to the stream itself."""
+
+    def __init__(self, stream: Any, request: UsageRequest) -> None:
+        self._stream = stream
+        self._request = request
+
+    def read(self, *args: Any) -> bytes:
+        return self._count(self._stream.read(*args))
+
+    def readline(self, *args: Any) -> bytes:
+        return self._count(self._stream.readline(*args))
+
+    def readlines(self, *args: Any) -> list[bytes]:
+        lines: list[bytes] = self._stream.readlines(*args)
+        self._request.received += sum(map(len, lines))
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self._count, self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _count(self, data: bytes) -> bytes:
+        self._request.received += len(data)
+        return data

@@ -1,0 +1,28 @@
+"""Errors of the local sink. Each message is one line that names what to do."""
+
+from __future__ import annotations
+
+from otel_usage.errors import UsageError
+
+
+class LocalError(UsageError):
+    """Something that the local sink cannot do."""
+
+
+class MissingExtraError(LocalError):
+    """A package of the extra ``[local]`` is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"{package} is not installed: pip install 'otel-usage[local]'")
+
+
+class StoreError(LocalError):
+    """The database file cannot be used."""
+
+
+class StoreMissingError(StoreError):
+    """There is no database file, and none was to be made."""
+
+
+class StoreLockedError(StoreError):
+    """Another process holds the database file."""

@@ -1,0 +1,84 @@
+"""The handler of ``otel-usage serve``: the receiver in front of the store, and the report beside it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Final
+from urllib.parse import parse_qs
+
+from otel_usage.local.access import Access
+from otel_usage.local.errors import StoreError
+from otel_usage.local.messages import Request, Response, error_response, json_response
+from otel_usage.local.receiver import Receiver
+from otel_usage.local.report import build_report
+from otel_usage.local.store import UsageStore
+
+REPORT_PATH: Final = "/v1/usage/report"
+"""Where the report is asked for: ``GET``, with ``?since=SECONDS`` for the last so many seconds."""
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class LocalSink:
+    """Takes exports into a store and answers with reports. Thread-safe."""
+
+    def __init__(self, store: UsageStore, token: str | None = None) -> None:
+        """``token``: what every request must carry, for any dataset. None: nothing is checked."""
+        self._store = store
+        self._access = Access({token: None}) if token is not None else None
+        # Field limits are the destination's; the sink keeps all that it can read.
+        self._receiver = Receiver(self._access)
+        self._lock = Lock()
+        self._received = 0
+        self._stored = 0
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether requests are checked for a token."""
+        return self._access is not None
+
+    @property
+    def received(self) -> int:
+        """Spans that arrived, with the repetitions of at-least-once delivery."""
+        return self._received
+
+    @property
+    def stored(self) -> int:
+        """Spans that were new."""
+        return self._stored
+
+    def __call__(self, request: Request) -> Response:
+        """Answer one request. A 200 to an export means that its spans are on the disk."""
+        try:
+            return self._report(request) if request.path == REPORT_PATH else self._export(request)
+        except StoreError as error:
+            _LOG.error("%s", error)
+            return error_response(503, "the store cannot be used now")
+
+    def _export(self, request: Request) -> Response:
+        exchange = self._receiver.handle(request)
+        stored = self._store.add(exchange.spans)
+        with self._lock:
+            self._received += len(exchange.spans)
+            self._stored += stored
+        return exchange.response
+
+    def _report(self, request: Request) -> Response:
+        if request.method != "GET":
+            return error_response(405, "method not allowed", {"Allow": "GET"})
+        refusal = self._access.refuse(request) if self._access is not None else None
+        if refusal is not None:
+            return refusal
+        try:
+            since = _since(request.query)
+        except (ValueError, OverflowError):
+            return error_response(400, "since takes a number of seconds")
+        return json_response(200, asdict(build_report(self._store, since)))
+
+
+def _since(query: str) -> datetime | None:
+    values = parse_qs(query).get("since")
+    return datetime.now(UTC) - timedelta(seconds=float(values[-1])) if values else None

@@ -1,0 +1,175 @@
+"""The only assembler: a config becomes parts, in an order, and they are started and stopped here."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import Final
+
+from opentelemetry.sdk.resources import Resource
+
+from .allowlist import filter_attributes
+from .circuit_breaker import BreakerState
+from .config import OtlpProtocol, UsageConfig, unknown_variables
+from .exporters.outcome import NowhereExporter, UsageExporter
+from .exporters.redacting import RedactingExporter, redacted_attributes
+from .guard import guarded, internal_errors, logger
+from .instrumentation import flask, httpx, starlette, threads
+from .instrumentation.hooks import HookSet
+from .ledger import DropCounter
+from .processors.allowlist import AllowlistSpanProcessor
+from .processors.circuit_breaking import CircuitBreakingSpanProcessor
+from .recorder import Recorder
+from .runtime import activate
+from .schema import RESOURCE, SCHEMA_URL
+from .status import EMPTY_FLUSH, OFF, FlushReport, UsageHealth
+
+NO_TOKEN: Final = "no_token"
+"""The reason that spans are dropped for where they would go to Axiom and there is no token."""
+
+
+class Pipeline:
+    """The parts of one configuration, and their lives."""
+
+    def __init__(self, config: UsageConfig) -> None:
+        self.config: Final = config
+        self._drops: Final = DropCounter()
+        self._no_token: Final = config.to_axiom and config.axiom_token is None
+        # From the last stage to the first: each is handed the one it feeds. Redaction stands after the queue, so that
+        # no request pays for scanning its strings; the allowlist before it, so that nothing forbidden is ever held.
+        exporter = RedactingExporter(self._exporter(), self._drops)
+        self.delivery: Final = CircuitBreakingSpanProcessor(
+            exporter,
+            queue_size=config.queue_size,
+            batch_size=config.batch_size,
+            schedule_delay=config.schedule_delay,
+            shutdown_timeout=config.shutdown_timeout,
+        )
+        self.allowlist: Final = AllowlistSpanProcessor(self.delivery, personal=config.personal, drops=self._drops)
+        self.recorder: Final = Recorder(config, self._resource(), self.allowlist.on_end, self._drops, self.status)
+        self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *httpx.HOOKS, *threads.HOOKS))
+
+    def start(self) -> None:
+        """Begin to record. The recorder stands before the hooks that ask for it."""
+        if self._no_token:
+            logger.warning(
+                "usage is recorded but not sent: AXIOM_API_TOKEN is not set. Set it, or point USAGE_OTLP_ENDPOINT at a "
+                "Collector or at `otel-usage serve`."
+            )
+        activate(self.recorder)
+        self._hooks.install()
+        atexit.register(self.stop)
+
+    @guarded(None)
+    def stop(self) -> None:
+        """Stop recording, deliver what waits, and say how it ended."""
+        atexit.unregister(self.stop)
+        self._hooks.remove()
+        activate(None)
+        self.allowlist.shutdown()
+        ledger = self.delivery.ledger()
+        if ledger.produced:
+            logger.info("usage stopped: %s", ledger)
+
+    def status(self) -> str:
+        """``ok`` or ``degraded``."""
+        well = self.hindrance() is None and self.delivery.breaker_state is BreakerState.CLOSED
+        return "ok" if well else "degraded"
+
+    def hindrance(self) -> str | None:
+        """What keeps spans from being delivered, in a word. None: nothing."""
+        return NO_TOKEN if self._no_token else self.delivery.hindrance
+
+    def health(self) -> UsageHealth:
+        """Everything there is to know."""
+        return UsageHealth(
+            status=self.status(),
+            hindrance=self.hindrance(),
+            breaker=self.delivery.breaker_state.value,
+            ledger=self.delivery.ledger(),
+            attributes_dropped=self._drops.counts(),
+            internal_errors=internal_errors(),
+        )
+
+    def _resource(self) -> Resource:
+        """What OpenTelemetry knows of the service (``OTEL_SERVICE_NAME`` and kin), allowlisted."""
+        found = filter_attributes(RESOURCE, Resource.create().attributes, self._drops)
+        return Resource(redacted_attributes(found, self._drops), SCHEMA_URL)
+
+    def _exporter(self) -> UsageExporter:
+        config = self.config
+        if self._no_token:
+            return NowhereExporter(NO_TOKEN)
+        headers = {"X-Axiom-Dataset": config.axiom_dataset}
+        if config.axiom_token is not None and config.token_may_travel:
+            headers["Authorization"] = f"Bearer {config.axiom_token}"
+        elif config.axiom_token is not None:
+            logger.warning("AXIOM_API_TOKEN is not sent to %s: the connection is not encrypted", config.endpoint)
+        # Each transport is imported where it is chosen: gRPC alone costs more to import than all of this package.
+        if config.otlp_protocol is OtlpProtocol.GRPC:
+            from .exporters.otlp_grpc import OtlpGrpcExporter
+
+            return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout)
+        from .exporters.otlp_http import OtlpHttpExporter
+
+        return OtlpHttpExporter(config.endpoint, headers, config.export_timeout)
+
+
+_running: Pipeline | None = None
+_lock: Final = threading.Lock()
+
+
+def instrument(config: UsageConfig | None = None) -> None:
+    """Switch usage on in this process: ``opentelemetry-instrument`` does the same with no code.
+
+    Call it before applications and clients are made. A second call does nothing until :func:`uninstrument`.
+
+    Args:
+        config: None: read from the environment, where ``USAGE_TELEMETRY=1`` must be set for anything to happen.
+
+    Raises:
+        ConfigError: a variable has a value that it does not take.
+    """
+    global _running
+    with _lock:
+        if _running is not None:
+            return
+        if config is None:
+            config = UsageConfig.from_env()
+            _warn_of_unknown_variables(config)
+        if config.enabled:
+            pipeline = Pipeline(config)
+            pipeline.start()
+            _running = pipeline
+
+
+def uninstrument() -> None:
+    """Switch usage off: take our hooks off and nothing else, deliver what waits, end our threads."""
+    global _running
+    with _lock:
+        pipeline, _running = _running, None
+    if pipeline is not None:
+        pipeline.stop()
+
+
+@guarded(EMPTY_FLUSH)
+def flush(timeout: float = 2.0) -> FlushReport:
+    """Send what waits, now, and wait for it ``timeout`` seconds at most. Never raises."""
+    pipeline = _running
+    if pipeline is None:
+        return EMPTY_FLUSH
+    pipeline.delivery.force_flush(int(timeout * 1000))
+    return FlushReport.of(pipeline.delivery.ledger())
+
+
+@guarded(OFF)
+def health() -> UsageHealth:
+    """How usage is doing in this process. Never raises."""
+    pipeline = _running
+    return OFF if pipeline is None else pipeline.health()
+
+
+def _warn_of_unknown_variables(config: UsageConfig) -> None:
+    for name in unknown_variables(os.environ) if config.enabled else ():
+        logger.warning("%s is not a setting of this version of otel_usage and has no effect", name)

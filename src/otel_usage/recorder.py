@@ -1,0 +1,105 @@
+"""What the running pipeline offers to those who record: where spans go, and what every span shares.
+
+The one place where a usage span is made, so that a span is valid by construction: every attribute that stands on it has
+passed the schema here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from ._version import __version__
+from .allowlist import filter_attributes
+from .config import UsageConfig
+from .identity import KeyedHash
+from .ledger import DropCounter
+from .schema import SCHEMA_URL, RecordKind
+
+SPAN_KINDS: Final[Mapping[RecordKind, SpanKind]] = {
+    RecordKind.REQUEST: SpanKind.SERVER,
+    RecordKind.UPSTREAM: SpanKind.CLIENT,
+    RecordKind.LLM: SpanKind.CLIENT,
+    RecordKind.CUSTOM: SpanKind.INTERNAL,
+}
+
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
+
+
+class UsageReadableSpan(ReadableSpan):
+    """A span that :class:`Recorder` made: the allowlist need not look at it again."""
+
+
+class Recorder:
+    """Makes usage spans and hands them to a processor."""
+
+    def __init__(
+        self,
+        config: UsageConfig,
+        resource: Resource,
+        on_end: Callable[[ReadableSpan], None],
+        drops: DropCounter,
+        status: Callable[[], str],
+    ) -> None:
+        """``resource`` must be allowlisted already; ``status`` says how the pipeline is: ``ok`` or ``degraded``."""
+        self.config = config
+        self.drops = drops
+        self.status = status
+        self.hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
+        self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None
+        self.reasons = config.known_reasons
+        self.auth_kinds = config.known_auth_kinds
+        self._resource = resource
+        self._on_end = on_end
+        self._ids = RandomIdGenerator()
+        self._scope = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
+
+    def new_trace_id(self) -> int:
+        """A random trace id."""
+        return self._ids.generate_trace_id()
+
+    def new_context(self, trace_id: int) -> SpanContext:
+        """The context of a new span in a trace. Always sampled: usage is never sampled away."""
+        return SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False, trace_flags=_SAMPLED)
+
+    def emit(
+        self,
+        kind: RecordKind,
+        name: str,
+        context: SpanContext,
+        attributes: Mapping[str, Any],
+        *,
+        start_time: int,
+        end_time: int,
+        parent: SpanContext | None = None,
+        events: Sequence[tuple[int, str, Mapping[str, Any]]] = (),
+        links: Sequence[Link] = (),
+        failed: bool = False,
+    ) -> None:
+        """Make the span and hand it on. Times are nanoseconds since the epoch; an event is (time, name, attributes)."""
+        self._on_end(
+            UsageReadableSpan(
+                name,
+                context=context,
+                parent=parent,
+                resource=self._resource,
+                attributes=self._allowed(kind, {"usage.kind": kind.value, **attributes}),
+                events=[Event(event, self._allowed(event, facts), time) for time, event, facts in events],
+                links=links,
+                kind=SPAN_KINDS[kind],
+                status=_ERROR if failed else _UNSET,
+                start_time=start_time,
+                end_time=end_time,
+                instrumentation_scope=self._scope,
+            )
+        )
+
+    def _allowed(self, place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        return filter_attributes(place, attributes, self.drops)

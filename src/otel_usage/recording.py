@@ -1,0 +1,213 @@
+"""What an application says about the request it is serving: the functions of the public face.
+
+Each of them may be called from anywhere under the request (middleware, dependency, handler, thread, background task),
+does nothing outside of one or when usage is off, and never raises.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+from .guard import guarded
+from .identity import UsageIdentity, coerce_tier
+from .ledger import DropCounter
+from .request import UsageRequest
+from .runtime import active
+from .schema import CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, PROVENANCES, RecordKind, UsageEvent
+from .scope import UsageScope, current
+
+
+@guarded(None)
+def identify(
+    identity: UsageIdentity | None = None,
+    *,
+    customer_id: str | int | UUID | None = None,
+    tier: int | str | None = None,
+    plan: str | None = None,
+    auth_kind: str | None = None,
+    principal: str | None = None,
+    provenance: str = "verified",
+) -> None:
+    """Say who is calling. May be called again as more becomes known: facts merge, surer facts win.
+
+    Args:
+        identity: What an :class:`~otel_usage.IdentityResolver` made. The other arguments are then not looked at.
+        customer_id: The account that is billed.
+        tier: The customer's tier, 0 or more. None: not known, which is not 0.
+        plan: The customer's plan.
+        auth_kind: How the caller was authenticated, one of ``schema.AUTH_KINDS`` or a registered kind.
+            ``anon`` is always tier 0.
+        principal: The credential that was used. Only its keyed hash is kept; nothing without ``USAGE_KEY_PEPPER``.
+        provenance: ``verified`` (the application vouches for it), ``unverified`` (the client said so) or
+            ``unavailable`` (what is missing could not be read).
+    """
+    here = current()
+    if here is None:
+        return
+    recorder = here.scope.recorder
+    drops = recorder.drops
+    if identity is None:
+        hashed = recorder.hash_key(principal) if recorder.hash_key is not None and principal else None
+        identity = UsageIdentity(
+            customer_id=None if customer_id is None else str(customer_id),
+            tier=coerce_tier(tier, auth_kind) if provenance != "unavailable" or auth_kind == "anon" else None,
+            plan=plan,
+            auth_kind=_known(drops, "usage.auth.kind", auth_kind, recorder.auth_kinds),
+            principal_id=hashed,
+            provenance=_known(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
+        )
+    here.scope.identify(identity)
+
+
+@guarded(None)
+def reject(reason: str) -> None:
+    """Say why the request is turned down, in one of ``schema.REASONS`` or a registered reason."""
+    here = current()
+    if here is not None and isinstance(here.scope, UsageRequest):
+        recorder = here.scope.recorder
+        here.scope.reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons) or here.scope.reason
+
+
+@guarded(None)
+def annotate(
+    *,
+    cache_tier: str | None = None,
+    domain: str | None = None,
+    origin_kind: str | None = None,
+    route: str | None = None,
+) -> None:
+    """Add facts to the current request, in place of what would be derived. None: leave it.
+
+    Args:
+        cache_tier: How long the response may be cached, one of ``schema.CACHE_TIERS``.
+        domain: What part of the API it belongs to.
+        origin_kind: What kind of client it came from, one of ``schema.ORIGIN_KINDS``.
+        route: The route's template, where the framework has none. Never the raw path.
+    """
+    here = current()
+    if here is None or not isinstance(here.scope, UsageRequest):
+        return
+    request, drops = here.scope, here.scope.recorder.drops
+    found = {
+        "usage.cache.tier": _known(drops, "usage.cache.tier", cache_tier, CACHE_TIERS),
+        "usage.origin.kind": _known(drops, "usage.origin.kind", origin_kind, ORIGIN_KINDS),
+        "usage.domain": domain,
+    }
+    request.annotations.update({key: value for key, value in found.items() if value is not None})
+    if route is not None:
+        request.route, request.mounted = route, ""
+
+
+@guarded(None)
+def meter(name: str, quantity: float, *, unit: str | None = None) -> None:
+    """Count something billable, as a ``usage.meter`` event on the current request or ``usage_span``.
+
+    Args:
+        name: What is metered.
+        quantity: How much of it.
+        unit: What the quantity counts.
+    """
+    _event(UsageEvent.METER, {"usage.meter.name": name, "usage.quantity": quantity, "usage.unit": unit})
+
+
+@guarded(None)
+def record_cache(provider: str, operation: str, *, status: str) -> None:
+    """Record that a cache answered in the place of a provider, as a ``usage.cache`` event.
+
+    ``status`` is one of ``schema.CACHE_STATUSES``; ``neg-sentinel`` is a stored failure, which is not a success.
+    """
+    facts = {"usage.provider": provider, "usage.operation": operation, "usage.cache.status": status}
+    _event(UsageEvent.CACHE, facts, CACHE_STATUSES)
+
+
+@guarded(None)
+def record_limit(limiter: str, decision: str) -> None:
+    """Record what a limiter decided (one of ``schema.LIMIT_DECISIONS``), as a ``usage.limit`` event."""
+    _event(UsageEvent.LIMIT, {"usage.limit.name": limiter, "usage.limit.decision": decision}, LIMIT_DECISIONS)
+
+
+@guarded(None)
+def record_llm(
+    provider: str,
+    model: str,
+    *,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    max_tokens: int | None = None,
+    prompt_chars: int | None = None,
+    stage: str | None = None,
+    fallback_index: int | None = None,
+    duration: float = 0.0,
+    reason: str = "ok",
+) -> None:
+    """Record one attempt of a model call, as a span of its own that ends now. Failed attempts too.
+
+    Args:
+        provider: Who runs the model.
+        model: The model that was asked for.
+        input_tokens: Tokens of the prompt. None: not told.
+        output_tokens: Tokens of the completion. None: not told.
+        max_tokens: The limit that was set. None: none.
+        prompt_chars: Characters of the prompt.
+        stage: The step of the application that asked.
+        fallback_index: Which attempt it was in the chain of fallbacks, from 0.
+        duration: Seconds that it took.
+        reason: How it ended, one of ``schema.REASONS`` or a registered reason.
+    """
+    recorder = active()
+    if recorder is None:
+        return
+    here = current()
+    scope = here.scope if here is not None else UsageScope(recorder)
+    parent = here.context if here is not None else None
+    context = recorder.new_context(parent.trace_id) if parent is not None else scope.context
+    known_reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons)
+    end = time.time_ns()
+    facts: dict[str, Any] = {
+        **scope.inherited(),
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": model,
+        "gen_ai.usage.input_tokens": input_tokens,
+        "gen_ai.usage.output_tokens": output_tokens,
+        "gen_ai.request.max_tokens": max_tokens,
+        "usage.llm.prompt_chars": prompt_chars,
+        "usage.llm.stage": stage,
+        "usage.llm.fallback_index": fallback_index,
+        "usage.reason": known_reason,
+    }
+
+    def emit(identity: UsageIdentity) -> None:
+        recorder.emit(
+            RecordKind.LLM,
+            f"{provider} {model}",
+            context,
+            {**facts, **identity.attributes()},
+            start_time=end - round(duration * 1e9),
+            end_time=end,
+            parent=parent,
+            failed=known_reason != "ok",
+        )
+
+    scope.attribute(emit)
+    if here is None:
+        scope.close()
+
+
+def _event(event: UsageEvent, facts: dict[str, Any], values: tuple[str, ...] | None = None) -> None:
+    """Add ``event`` to the current span; with ``values`` only if its last fact is one of them."""
+    here = current()
+    if here is None:
+        return
+    key, value = list(facts.items())[-1]
+    if values is None or _known(here.scope.recorder.drops, key, value, values) is not None:
+        here.event(event.value, facts)
+
+
+def _known(drops: DropCounter, key: str, value: str | None, values: frozenset[str] | tuple[str, ...]) -> str | None:
+    """``value`` if it is a known one, else None, counted: a misspelt word must not become a value of its own."""
+    if value is None or value in values:
+        return value
+    drops.add(key)
+    return None

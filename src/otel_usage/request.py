@@ -1,0 +1,205 @@
+"""One inbound request: what is known of it, and the one span that it becomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from .guard import report
+from .identity import UsageIdentity
+from .request_facts import (
+    cache_tier_of,
+    client_request_id,
+    domain_of,
+    host_of,
+    method_of,
+    origin_kind,
+    personal_facts,
+    reason_of,
+    sentry_trace_id,
+    trace_id_of,
+)
+from .schema import RecordKind
+from .scope import UsageScope
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+HEADERS: Final = frozenset(
+    {
+        "host", "traceparent", "x-request-id", "sentry-trace", "origin", "access-control-request-method",
+        "user-agent", "referer", "accept-language",
+    }
+)  # fmt: skip
+"""The request headers that are looked at, in lower case. No other header's value is ever read."""
+
+
+class UsageRequest(UsageScope):
+    """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
+
+    __slots__ = (
+        "_ended", "_first_byte", "_headers", "_peer", "_start", "_started", "annotations", "cache_control",
+        "client_gone", "complete", "error", "method", "mounted", "preflight", "reason", "received", "request_id", "route",
+        "sent", "status", "upstream_count", "upstream_duration", "upstream_received",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder, method: str, headers: Mapping[str, str], peer: str | None) -> None:
+        """``headers`` holds those of :data:`HEADERS` that were sent; ``peer`` is the address of the connection."""
+        super().__init__(recorder, trace_id_of(headers.get("traceparent")))
+        self._started = time.time_ns()
+        self._start = time.perf_counter()
+        self._ended: float | None = None
+        self._first_byte: float | None = None
+        self._headers = headers
+        self._peer = peer
+        self.method = method_of(method)
+        self.preflight = method == "OPTIONS" and "access-control-request-method" in headers
+        self.request_id = f"{recorder.new_trace_id():032x}"
+        self.annotations: dict[str, Any] = {}
+        self.reason: str | None = None
+        self.route: str | None = None
+        self.mounted = ""
+        self.status: int | None = None
+        self.cache_control: str | None = None
+        self.received = 0
+        self.sent = 0
+        self.complete = False
+        self.client_gone = False
+        self.error: str | None = None
+        self.upstream_count = 0
+        self.upstream_duration = 0.0
+        self.upstream_received = 0
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the exchange was cut off before the response's last byte."""
+        return not self.complete and (self.client_gone or self.error is not None)
+
+    @property
+    def template(self) -> str | None:
+        """The route's template with the templates of the mounts around it. None: no route has matched."""
+        if self.route is not None:
+            return self.mounted + self.route
+        return f"{self.mounted}/{{path}}" if self.mounted else None
+
+    def response_started(self, status: int, cache_control: str | None, carrier: Mapping[str, Any]) -> None:
+        """The response begins. ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver."""
+        self.status = status
+        self.cache_control = cache_control
+        self._first_byte = time.perf_counter()
+        self.bind_trace()
+        self._ask(carrier)
+
+    def response_sent(self, size: int) -> None:
+        """``size`` more bytes of the body have been sent."""
+        self.sent += size
+        self._ended = time.perf_counter()
+
+    def failed(self, error: BaseException, carrier: Mapping[str, Any]) -> None:
+        """The application raised. Where no response was started, the server answers 500 for it (PEP 3333, ASGI)."""
+        self.error = type_name(error)
+        if not isinstance(error, Exception):  # cancelled: nobody waits for the answer any more
+            self.client_gone = True
+        elif self.status is None:
+            self.status = 500
+            self._ask(carrier)
+
+    def close(self) -> None:
+        super().close()
+        end = self._ended if self._ended is not None else time.perf_counter()
+        self.recorder.emit(
+            RecordKind.REQUEST,
+            f"{self.method} {template}" if (template := self.template) else self.method,
+            self.context,
+            self._attributes(end),
+            start_time=self._started,
+            end_time=self._started + round((end - self._start) * 1e9),
+            events=self.events,
+            links=(self.link,) if self.link is not None else (),
+            failed=self.status is not None and self.status >= 500,
+        )
+
+    def inherited(self) -> dict[str, Any]:
+        return {"usage.request.id": self.request_id, "usage.route": self.template}
+
+    def _ask(self, carrier: Mapping[str, Any]) -> None:
+        """Ask the application's resolver. What ``identify()`` said explicitly goes before its answer."""
+        ask = self.recorder.config.identity
+        if ask is None:
+            return
+        try:
+            found = ask(carrier)
+        except Exception as error:  # the application's code, on a path that must not raise
+            report("USAGE_IDENTITY", error)
+            return
+        if found is None:
+            return
+        if type(found) is not UsageIdentity:  # the application's word, which its type does not make true
+            report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
+            return
+        said, self.identity = self.identity, found
+        self.identify(said)
+
+    def _attributes(self, end: float) -> dict[str, Any]:
+        headers, template = self._headers, self.template
+        host = host_of(headers.get("host"))
+        attributes: dict[str, Any] = {
+            **self.identity.attributes(),
+            "usage.request.id": self.request_id,
+            "usage.client.request_id": client_request_id(headers.get("x-request-id")),
+            "http.route": template,
+            "usage.domain": domain_of(template),
+            "http.request.method": self.method,
+            "server.address": host,
+            "http.response.status_code": self.status,
+            "usage.reason": self._reason(),
+            "error.type": self.error or (str(self.status) if (self.status or 0) >= 500 else None),
+            "http.request.body.size": self.received,
+            "http.response.body.size": self.sent,
+            "usage.aborted": True if self.aborted else None,
+            "usage.origin.kind": origin_kind(self.identity.auth_kind, headers.get("origin"), host),
+            "usage.cache.tier": self._cache_tier(),
+            "usage.sentry.trace_id": sentry_trace_id(headers.get("sentry-trace")),
+        }
+        if self._first_byte is not None:
+            attributes["usage.time_to_first_byte"] = self._first_byte - self._start
+        if self.upstream_count:
+            attributes["usage.upstream.count"] = self.upstream_count
+            attributes["usage.upstream.duration"] = self.upstream_duration
+            attributes["usage.upstream.response.size"] = self.upstream_received
+        return attributes | self._person() | self.annotations
+
+    def _reason(self) -> str:
+        """The application's reason, unless it says ``ok`` of a failure; else the one that the outcome amounts to."""
+        derived = self._derived_reason()
+        return derived if self.reason is None or (self.reason == "ok" and derived != "ok") else self.reason
+
+    def _derived_reason(self) -> str:
+        if self.client_gone and not self.complete:
+            return "client_aborted"
+        served = self.complete and (self.status or 0) < 500
+        if self.error is not None and not served:  # an error in the work after a response is not the response's
+            return "unhandled_exception"
+        has_route = self.route is not None or bool(self.mounted)
+        return reason_of(status=self.status, method=self.method, has_route=has_route, is_preflight=self.preflight)
+
+    def _cache_tier(self) -> str | None:
+        if self.method != "GET" or self.status not in (200, 304):
+            return None
+        return cache_tier_of(self.cache_control, self.recorder.config.cache_bands)
+
+    def _person(self) -> dict[str, Any]:
+        recorder, found = self.recorder, {}
+        if recorder.config.personal:
+            found = personal_facts(self._headers, self._peer, recorder.config.personal)
+        agent = self._headers.get("user-agent")
+        if recorder.hash_user_agent is not None and agent:
+            return {**found, "usage.user_agent.hash": recorder.hash_user_agent(agent)}
+        return found
+
+
+def type_name(error: BaseException) -> str:
+    """An exception's class as ``error.type`` holds it: with its module, unless it is a builtin."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,147 @@
+"""Facts derived from one request and its response. Pure; each rule says where it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from .schema import HTTP_METHODS
+
+PERSONAL_LENGTH: Final = 512
+"""Characters of a personal header that are kept, where it is kept at all."""
+
+_METHODS: Final = {method: method for method in HTTP_METHODS}
+_VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL)
+_SENTRY_TRACE: Final = re.compile(r"([0-9a-f]{32})(?:-[0-9a-f]{16}(?:-[01])?)?")
+
+
+def method_of(method: str) -> str:
+    """The method as it is recorded: its name, or ``_OTHER`` for one that is not known."""
+    return _METHODS.get(method, "_OTHER")
+
+
+def host_of(host: str | None) -> str | None:
+    """The host of a ``Host`` header, without its port, or None if it is not one."""
+    match = _HOST.fullmatch(host) if host else None
+    return match[1].lower() if match else None
+
+
+def client_request_id(value: str | None) -> str | None:
+    """The client's own request id, or None if it is too long or holds unusual characters."""
+    return value if value and _REQUEST_ID.fullmatch(value) else None
+
+
+def trace_id_of(traceparent: str | None) -> int | None:
+    """The trace id of a ``traceparent`` header (W3C Trace Context), or None if it is not valid."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 512 else None
+    return (int(match[1], 16) or None) if match else None
+
+
+def sentry_trace_id(sentry_trace: str | None) -> str | None:
+    """The trace id alone of a ``sentry-trace`` header, or None if it is not valid."""
+    match = _SENTRY_TRACE.fullmatch(sentry_trace.strip()) if sentry_trace else None
+    return match[1] if match else None
+
+
+@lru_cache(maxsize=4096)
+def domain_of(route: str | None) -> str | None:
+    """The first segment of a route's template that is neither ``api`` nor a version nor a parameter; else None."""
+    for segment in (route or "").split("/"):
+        if not segment or segment == "api" or _VERSION.fullmatch(segment):
+            continue
+        return None if segment[0] in "{<:" else segment[:64]
+    return None
+
+
+def reason_of(*, status: int | None, method: str, has_route: bool, is_preflight: bool) -> str:
+    """Why a request ended as it did, told by its status. ``ok`` only for a success.
+
+    A caller's fault and a dependency's outage never share a reason.
+    """
+    if status is None:
+        return "server_error"
+    if is_preflight and method == "OPTIONS":
+        return "preflight" if status < 400 else "cors_error"
+    if status == 304:
+        return "not_modified"
+    if status < 400:
+        return "ok"
+    if status == 404 and not has_route:
+        return "unknown_route"
+    return _REASON_OF_STATUS.get(status, "client_error" if status < 500 else "server_error")
+
+
+_REASON_OF_STATUS: Final[Mapping[int, str]] = {
+    400: "malformed_request",
+    401: "auth_401",
+    403: "auth_403",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    422: "malformed_request",
+    429: "rate_limit_429",
+    499: "client_aborted",  # nginx's status for a client that went away
+}
+
+
+@lru_cache(maxsize=1024)
+def cache_tier_of(cache_control: str | None, bands: tuple[tuple[int, str], ...]) -> str | None:
+    """The cache tier that a ``Cache-Control`` header amounts to (RFC 9111), or None if it says nothing about it.
+
+    Shared freshness (``s-maxage``) is placed in ``bands``. Freshness for the browser alone is ``live-browser`` in the
+    first band and ``slow-browser`` above.
+    """
+    directives = dict(_directive(part) for part in (cache_control or "").lower().split(","))
+    if "no-store" in directives:
+        return "no-store"
+    shared, private = directives.get("s-maxage"), directives.get("max-age")
+    if shared is None and "public" in directives:
+        shared = private
+    if shared is not None:
+        return next((tier for limit, tier in bands if shared <= limit), bands[-1][1] if bands else None)
+    if private is not None and bands:
+        return "live-browser" if private <= bands[0][0] else "slow-browser"
+    return None
+
+
+def _directive(part: str) -> tuple[str, int | None]:
+    name, _, value = part.strip().partition("=")
+    value = value.strip('"')
+    return name, int(value) if value.isascii() and value.isdigit() and len(value) <= 10 else None
+
+
+def origin_kind(auth_kind: str | None, origin: str | None, host: str | None) -> str | None:
+    """What kind of client it was. Follows how the caller was authenticated; a header decides only between browsers."""
+    known = _ORIGIN_OF_AUTH.get(auth_kind or "")
+    if known or not origin:
+        return known
+    try:
+        same = host is not None and urlsplit(origin).hostname == host
+    except ValueError:
+        same = False
+    return "browser-same-origin" if same else "browser-cross-origin"
+
+
+_ORIGIN_OF_AUTH: Final[Mapping[str, str]] = {
+    "user_api_key": "api-key",
+    "enterprise_api_key": "api-key",
+    "mcp_oauth": "mcp",
+    "internal": "internal-cron",
+}
+
+
+def personal_facts(headers: Mapping[str, str], peer: str | None, wanted: frozenset[str]) -> dict[str, str]:
+    """The personal attributes among ``wanted``. The address is the peer's own; the referer loses query and fragment."""
+    found = {
+        "client.address": peer,
+        "user_agent.original": headers.get("user-agent"),
+        "usage.referer": (headers.get("referer") or "").partition("#")[0].partition("?")[0],
+        "usage.accept_language": headers.get("accept-language"),
+    }
+    return {key: value[:PERSONAL_LENGTH] for key, value in found.items() if value and key in wanted}

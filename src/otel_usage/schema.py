@@ -1,0 +1,275 @@
+"""The one source of every attribute that may leave the process.
+
+The allowlist, the command ``otel-usage schema``, the local store's columns and the tests are all read from
+:data:`ATTRIBUTES`. Keys follow the OpenTelemetry semantic conventions of :data:`SCHEMA_URL` where a convention has the
+meaning we need; everything else lives under ``usage.``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
+"""The semantic conventions that the keys follow. Pinned: Axiom maps the columns of exactly this version."""
+
+DEFAULT_CAP: Final = 256
+"""Longest string value, in characters, of an attribute that names no cap of its own."""
+
+
+class RecordKind(StrEnum):
+    """What a usage span stands for: the value of ``usage.kind``."""
+
+    REQUEST = "request"
+    """One inbound request, or one WebSocket connection. Span kind SERVER."""
+    UPSTREAM = "upstream"
+    """One attempt of one call to another service. Span kind CLIENT."""
+    LLM = "llm"
+    """One attempt of one model call. Span kind CLIENT."""
+    CUSTOM = "custom"
+    """A unit of work that the application names itself. Span kind INTERNAL."""
+
+
+class UsageEvent(StrEnum):
+    """The span events of a usage span. Any other event is dropped."""
+
+    CACHE = "usage.cache"
+    """A lookup in a cache that answered without an upstream call."""
+    LIMIT = "usage.limit"
+    """A decision of a rate limiter or quota."""
+    METER = "usage.meter"
+    """A billable quantity."""
+
+
+class ValueType(StrEnum):
+    """The OTLP type of an attribute's value. Arrays and maps are not allowed on usage spans."""
+
+    STRING = "string"
+    INT = "int"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+
+
+class Sensitivity(StrEnum):
+    """How much a value says about a person."""
+
+    NONE = "none"
+    """A fact about the service."""
+    PSEUDONYMOUS = "pseudonymous"
+    """Identifies an account or a key, not a person by name."""
+    PERSONAL = "personal"
+    """Personal data: recorded only where ``USAGE_PERSONAL`` names the key."""
+
+
+RESOURCE: Final = "resource"
+"""The place of an attribute that describes the service itself and not a span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of the schema."""
+
+    key: str
+    type: ValueType
+    on: frozenset[str]
+    """Where it may stand: values of :class:`RecordKind` and :class:`UsageEvent`, and :data:`RESOURCE`."""
+    doc: str
+    example: str | int | float | bool
+    sensitivity: Sensitivity = Sensitivity.NONE
+    cap: int = DEFAULT_CAP
+    """Longest string value in characters. A longer value does not leave. Meaningless for other types."""
+    values: tuple[str, ...] = ()
+    """The values that are known beforehand. Empty: any value of the type."""
+    former_keys: tuple[str, ...] = ()
+    """Keys that older semantic conventions used for the same fact, in order of preference."""
+
+    @property
+    def conventional(self) -> bool:
+        """Whether the key is one of the semantic conventions, which Axiom stores as a column of its own."""
+        return not self.key.startswith("usage.")
+
+    def accept(self, value: object) -> str | int | float | bool | None:
+        """The value as it may leave, or None if its type is wrong or it is longer than :attr:`cap`.
+
+        A bool is never taken for a number. An int is taken for a double.
+        """
+        if type(value) is _PYTHON_TYPES[self.type]:
+            if type(value) is str and len(value) > self.cap:
+                return None
+            return value  # type: ignore[return-value]  # the table above is what narrows it
+        if self.type is ValueType.DOUBLE and type(value) is int:
+            return float(value)
+        if self.type is ValueType.STRING and isinstance(value, StrEnum):
+            return str(value)
+        return None
+
+
+_PYTHON_TYPES: Final[Mapping[ValueType, type]] = {
+    ValueType.STRING: str,
+    ValueType.INT: int,
+    ValueType.DOUBLE: float,
+    ValueType.BOOLEAN: bool,
+}
+
+AUTH_KINDS: Final = ("jwt", "user_api_key", "enterprise_api_key", "widget_key", "mcp_oauth", "internal", "anon")
+"""How a caller was authenticated. Applications register more with ``UsageConfig.auth_kinds``."""
+
+PROVENANCES: Final = ("unavailable", "unverified", "verified")
+"""How sure the identity is, from least to most."""
+
+CACHE_TIERS: Final = (
+    "fast", "medium", "slow", "slow-browser", "live", "live-browser", "static", "daily", "no-store",
+)  # fmt: skip
+"""How long a response may be cached, as a class."""
+
+CACHE_STATUSES: Final = ("miss", "fresh", "stale-while-revalidate", "neg-sentinel")
+"""What a cache said: nothing stored, a fresh value, a stale value while a new one is fetched, a stored failure."""
+
+ORIGIN_KINDS: Final = ("api-key", "oauth", "browser-same-origin", "browser-cross-origin", "mcp", "internal-cron")
+"""What kind of client a request came from."""
+
+LIMIT_DECISIONS: Final = ("allow", "deny", "shadow")
+"""What a limiter decided; ``shadow``: it would have denied, and only watches."""
+
+REASONS: Final = (
+    "ok", "preflight", "not_modified", "origin_403", "auth_401", "auth_403", "tier_403", "rate_limit_429",
+    "rate_limit_429_endpoint", "rate_limit_429_global", "rate_limit_degraded", "unknown_route", "not_found",
+    "method_not_allowed", "malformed_request", "payload_too_large", "cors_error", "idempotency_invalid",
+    "idempotent_replay", "idempotency_conflict", "idempotency_mismatch", "client_error", "client_aborted",
+    "auth_unavailable", "validation_unavailable", "billing_unavailable", "server_error", "unhandled_exception",
+)  # fmt: skip
+"""Why a request ended as it did. Applications register more with ``UsageConfig.reasons``."""
+
+HTTP_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY")
+"""The methods recorded by name; any other is ``_OTHER`` (semantic conventions, ``http.request.method``)."""
+
+_S, _I, _D, _B = ValueType.STRING, ValueType.INT, ValueType.DOUBLE, ValueType.BOOLEAN
+_REQUEST, _UPSTREAM, _LLM, _CUSTOM = (frozenset({kind.value}) for kind in RecordKind)
+_CACHE, _LIMIT, _METER = (frozenset({event.value}) for event in UsageEvent)
+_HTTP = _REQUEST | _UPSTREAM
+_CHILDREN = _UPSTREAM | _LLM | _CUSTOM
+_ALL = _REQUEST | _CHILDREN
+_SERVICE = frozenset({RESOURCE})
+_PSEUDONYMOUS, _PERSONAL = Sensitivity.PSEUDONYMOUS, Sensitivity.PERSONAL
+
+ATTRIBUTES: Final[tuple[Attribute, ...]] = (
+    Attribute("usage.kind", _S, _ALL, "What the span stands for.", "request", values=tuple(RecordKind)),
+    # Who
+    Attribute("usage.customer.id", _S, _ALL, "The account that is billed: the organisation, else the user.",
+              "acme", _PSEUDONYMOUS),
+    Attribute("usage.principal.id", _S, _ALL, "The credential that was used, as a keyed hash: `key id:digest`.",
+              "k1:3f2a9c7711aa00ff3f2a9c7711aa00ff", _PSEUDONYMOUS),
+    Attribute("usage.auth.kind", _S, _ALL, "How the caller was authenticated.", "user_api_key", values=AUTH_KINDS),
+    Attribute("usage.tier", _I, _ALL, "The customer's tier. 0 is anonymous or free; absent when it is not known.", 2),
+    Attribute("usage.plan", _S, _ALL, "The customer's plan.", "api_pro"),
+    Attribute("usage.identity.provenance", _S, _ALL, "How sure the identity is.", "verified", values=PROVENANCES),
+    # What
+    Attribute("usage.request.id", _S, _ALL, "The request's id: from a declared proxy, else made here.",
+              "8f14e45fceea167a5a36dedd4bea2543", cap=128),
+    Attribute("usage.client.request_id", _S, _REQUEST, "The `x-request-id` that the client sent. Never trusted.",
+              "order-17-retry-2", cap=128),
+    Attribute("http.route", _S, _REQUEST, "The route's template. Never the raw path.", "/v1/items/{id}"),
+    Attribute("usage.route", _S, _CHILDREN, "The template of the inbound request's route.", "/v1/items/{id}"),
+    Attribute("usage.domain", _S, _REQUEST, "The route's first segment after `api` and a version.", "items", cap=64),
+    Attribute("http.request.method", _S, _HTTP, "The request's method, `_OTHER` if it is not a known one.", "GET",
+              cap=16, values=(*HTTP_METHODS, "_OTHER"), former_keys=("http.method",)),
+    Attribute("server.address", _S, _HTTP, "The host that was called, without its port.", "api.example.com",
+              former_keys=("net.peer.name", "net.host.name", "http.server_name", "http.host")),
+    # How it was served
+    Attribute("http.response.status_code", _I, _HTTP, "The response's status code. Absent when there was none.", 200,
+              former_keys=("http.status_code",)),
+    Attribute("usage.reason", _S, _REQUEST | _LLM, "Why it ended as it did.", "ok", values=REASONS),
+    Attribute("error.type", _S, _HTTP, "The exception's class, or the status code of a failed response.",
+              "httpx.ConnectTimeout"),
+    Attribute("http.request.body.size", _I, _HTTP, "Bytes of the request's body that were read or sent, counted.", 512),
+    Attribute("http.response.body.size", _I, _HTTP, "Bytes of the response's body that were sent or read, counted.",
+              20480),
+    Attribute("usage.time_to_first_byte", _D, _HTTP, "Seconds until the response started.", 0.012),
+    Attribute("usage.aborted", _B, _HTTP, "True when the exchange was cut off before its end. Absent otherwise.", True),
+    Attribute("usage.cache.tier", _S, _REQUEST, "How long the response may be cached, as a class.", "fast",
+              values=CACHE_TIERS),
+    Attribute("usage.origin.kind", _S, _REQUEST, "What kind of client it came from.", "api-key", values=ORIGIN_KINDS),
+    # What it cost upstream
+    Attribute("usage.upstream.count", _I, _REQUEST, "Upstream attempts made for the request.", 3),
+    Attribute("usage.upstream.duration", _D, _REQUEST, "Seconds spent in those attempts, added up.", 0.41),
+    Attribute("usage.upstream.response.size", _I, _REQUEST, "Bytes that those attempts answered, added up.", 40960),
+    Attribute("usage.provider", _S, _UPSTREAM | _CACHE, "Who was called.", "yahoo-finance"),
+    Attribute("usage.operation", _S, _UPSTREAM | _CACHE, "What was asked of them.", "quote"),
+    Attribute("usage.cache.status", _S, _UPSTREAM | _CACHE, "What the cache in front of the call said.", "miss",
+              values=CACHE_STATUSES),
+    Attribute("http.request.resend_count", _I, _UPSTREAM, "How many times this call had been sent before. Absent: 0.",
+              1),
+    # Model calls
+    Attribute("gen_ai.provider.name", _S, _LLM, "Who runs the model.", "openai", former_keys=("gen_ai.system",)),
+    Attribute("gen_ai.request.model", _S, _LLM, "The model that was asked for.", "gpt-5"),
+    Attribute("gen_ai.usage.input_tokens", _I, _LLM, "Tokens of the prompt.", 812,
+              former_keys=("gen_ai.usage.prompt_tokens",)),
+    Attribute("gen_ai.usage.output_tokens", _I, _LLM, "Tokens of the completion.", 90,
+              former_keys=("gen_ai.usage.completion_tokens",)),
+    Attribute("gen_ai.request.max_tokens", _I, _LLM, "The limit of tokens that was set.", 1024),
+    Attribute("usage.llm.stage", _S, _LLM, "The step of the application that asked.", "brief"),
+    Attribute("usage.llm.fallback_index", _I, _LLM, "Which attempt it was in the chain of fallbacks. Starts at 0.", 0),
+    Attribute("usage.llm.prompt_chars", _I, _LLM, "Characters of the prompt.", 3120),
+    # Work that the application names
+    Attribute("usage.quantity", _D, _CUSTOM | _METER, "How much was done.", 3.0),
+    Attribute("usage.unit", _S, _CUSTOM | _METER, "What the quantity counts.", "page", cap=64),
+    Attribute("usage.meter.name", _S, _METER, "What was metered.", "pages", cap=64),
+    Attribute("usage.limit.name", _S, _LIMIT, "The limiter.", "per_minute", cap=64),
+    Attribute("usage.limit.decision", _S, _LIMIT, "What it decided.", "shadow", values=LIMIT_DECISIONS),
+    # Where from: only from a declared proxy
+    Attribute("geo.country.iso_code", _S, _REQUEST, "The client's country (ISO 3166-1).", "DE", cap=2),
+    Attribute("geo.region.iso_code", _S, _REQUEST, "The client's region (ISO 3166-2).", "DE-BE", cap=6),
+    Attribute("geo.locality.name", _S, _REQUEST, "The client's city.", "Berlin", cap=64),
+    Attribute("cloud.region", _S, _REQUEST | _SERVICE, "Where the request was handled.", "fra1", cap=64),
+    Attribute("usage.execution.plane", _S, _REQUEST, "What kind of runtime handled it.", "edge", cap=64),
+    Attribute("usage.user_agent.hash", _S, _REQUEST, "The user agent as a keyed hash. Only with `USAGE_UA_PEPPER`.",
+              "k1:77aa00ff3f2a9c11", _PSEUDONYMOUS, cap=128),
+    Attribute("usage.sentry.trace_id", _S, _REQUEST, "The trace id of the `sentry-trace` header.",
+              "771a43a4192642f0b136d5159a501700", cap=32),
+    Attribute("client.address", _S, _REQUEST, "The client's address.", "203.0.113.7", _PERSONAL, 64),
+    Attribute("user_agent.original", _S, _REQUEST, "The user agent, cut to 512 characters.", "curl/8.7.1",
+              _PERSONAL, 512),
+    Attribute("usage.referer", _S, _REQUEST, "The referer without query and fragment, cut to 512 characters.",
+              "https://example.com/docs", _PERSONAL, 512),
+    Attribute("usage.accept_language", _S, _REQUEST, "The `Accept-Language` header, cut to 512 characters.", "de-DE",
+              _PERSONAL, 512),
+    # The service
+    Attribute("service.name", _S, _SERVICE, "The service.", "gateway"),
+    Attribute("service.namespace", _S, _SERVICE, "The group that the service belongs to.", "shop"),
+    Attribute("service.version", _S, _SERVICE, "The service's version.", "2026.11.2"),
+    Attribute("service.instance.id", _S, _SERVICE, "The instance of the service.", "pod-7"),
+    Attribute("deployment.environment.name", _S, _SERVICE, "The environment.", "production",
+              former_keys=("deployment.environment",)),
+    Attribute("cloud.provider", _S, _SERVICE, "The cloud provider.", "aws", cap=64),
+    Attribute("telemetry.sdk.name", _S, _SERVICE, "The SDK.", "opentelemetry"),
+    Attribute("telemetry.sdk.language", _S, _SERVICE, "The SDK's language.", "python"),
+    Attribute("telemetry.sdk.version", _S, _SERVICE, "The SDK's version.", "1.45.1"),
+)  # fmt: skip
+"""Every attribute that may leave, in the order in which the field reference shows them."""
+
+BY_KEY: Final[Mapping[str, Attribute]] = {attribute.key: attribute for attribute in ATTRIBUTES}
+"""The same, by key."""
+
+PERSONAL_KEYS: Final = frozenset(a.key for a in ATTRIBUTES if a.sensitivity is Sensitivity.PERSONAL)
+"""The keys that are recorded only where ``USAGE_PERSONAL`` names them."""
+
+
+def allowed_on(place: str) -> Mapping[str, Attribute]:
+    """The attributes that may stand on ``place``: a record kind, an event's name or :data:`RESOURCE`.
+
+    Empty for a place that the schema does not know.
+    """
+    return _BY_PLACE.get(place, {})
+
+
+_BY_PLACE: Final[Mapping[str, Mapping[str, Attribute]]] = {
+    place: {attribute.key: attribute for attribute in ATTRIBUTES if place in attribute.on}
+    for place in (*RecordKind, *UsageEvent, RESOURCE)
+}
+
+CURRENT_KEY: Final[Mapping[str, str]] = {
+    former: attribute.key for attribute in ATTRIBUTES for former in attribute.former_keys
+}
+"""Former key to current key, for spans that other instrumentations made."""

@@ -1,0 +1,162 @@
+"""The unit that usage is attributed to: one request, or one piece of work outside of any request.
+
+A :class:`UsageScope` travels in a context variable of its own and not in OpenTelemetry's context: propagators that
+extract from a request replace that context whole, and whatever is in it can be injected into calls to third parties.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanContext
+
+from .identity import UNKNOWN, UsageIdentity
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+GRACE: Final = 60.0
+"""Seconds after its end that work started by a request is still counted for it.
+
+A library may start a long-lived thread or task during a request (a client's connection pool, a queue's consumer). It
+inherits the request's context, and without this bound would be counted for that customer for ever."""
+
+PENDING_LIMIT: Final = 64
+"""Finished spans that wait for the caller to become known at most; then the oldest goes as it is."""
+
+EVENT_LIMIT: Final = 128
+"""Events on one span at most (the SDK's own limit)."""
+
+Event = tuple[int, str, dict[str, Any]]
+"""Time in nanoseconds since the epoch, name, attributes."""
+
+
+class Recording(Protocol):
+    """What recording functions need of the place they are called in: a scope, or a span within one."""
+
+    @property
+    def scope(self) -> UsageScope:
+        """The scope that the place belongs to."""
+
+    @property
+    def context(self) -> SpanContext:
+        """The span that new spans become children of."""
+
+    def event(self, name: str, attributes: dict[str, Any]) -> None:
+        """Add an event to that span."""
+
+
+class UsageScope:
+    """Identity, trace and unfinished business of one unit of work."""
+
+    __slots__ = ("_context", "_waiting", "closed_at", "events", "identity", "link", "recorder", "remote_trace_id")
+
+    def __init__(self, recorder: Recorder, remote_trace_id: int | None = None) -> None:
+        """``remote_trace_id`` is the trace that the caller said it is in. None: none."""
+        self.recorder = recorder
+        self.remote_trace_id = remote_trace_id
+        self.identity: UsageIdentity = UNKNOWN
+        self.events: list[Event] = []
+        self.link: Link | None = None
+        self.closed_at: float | None = None
+        self._context: SpanContext | None = None
+        self._waiting: list[Callable[[UsageIdentity], None]] = []
+
+    @property
+    def scope(self) -> UsageScope:
+        return self
+
+    @property
+    def context(self) -> SpanContext:
+        """The context of the span that stands for this scope. Its trace is bound when it is first asked for."""
+        if self._context is None:
+            trace_id = self.remote_trace_id or self._link_to_user() or self.recorder.new_trace_id()
+            self._context = self.recorder.new_context(trace_id)
+        return self._context
+
+    @property
+    def open(self) -> bool:
+        """Whether work is still counted for it: until it ends, and for :data:`GRACE` seconds after."""
+        return self.closed_at is None or time.monotonic() - self.closed_at < GRACE
+
+    def event(self, name: str, attributes: dict[str, Any]) -> None:
+        if len(self.events) < EVENT_LIMIT:
+            self.events.append((time.time_ns(), name, attributes))
+        else:
+            self.recorder.drops.add(f"event:{name}")
+
+    def bind_trace(self) -> None:
+        """Bind the trace now, and link to the application's own span that is current."""
+        if self._context is None:
+            _ = self.context
+        if self.link is None:
+            self._link_to_user()
+
+    def identify(self, identity: UsageIdentity) -> None:
+        """Merge what has become known about the caller, and attribute what waited for it."""
+        self.identity = self.identity.merged(identity)
+        if self.identity.known:
+            self._attribute()
+
+    def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
+        """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
+        if self.identity.known or self.closed_at is not None:
+            emit(self.identity)
+            return
+        self._waiting.append(emit)
+        if len(self._waiting) > PENDING_LIMIT:
+            self._waiting.pop(0)(self.identity)
+
+    def inherited(self) -> dict[str, Any]:
+        """The attributes that spans within the scope share with it, beside its identity."""
+        return {}
+
+    def close(self) -> None:
+        """The work is over: what still waits goes with what is known."""
+        self.closed_at = time.monotonic()
+        self._attribute()
+
+    def _attribute(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for emit in waiting:
+            emit(self.identity)
+
+    def _link_to_user(self) -> int | None:
+        """Link to the application's current span if its backend will have it. Returns the trace it is in."""
+        span = trace.get_current_span()
+        context = span.get_span_context()
+        if not context.is_valid:
+            return None
+        # The instrumentation of ASGI wraps every send in a span of its own, whose parent is the request's.
+        parent = getattr(span, "parent", None)
+        server_kind = getattr(span, "kind", None) is trace.SpanKind.SERVER
+        target = context if server_kind or parent is None or parent.is_remote else parent
+        if context.trace_flags.sampled:
+            self.link = Link(SpanContext(target.trace_id, target.span_id, target.is_remote, target.trace_flags))
+        return context.trace_id
+
+
+_CURRENT: Final[ContextVar[Recording | None]] = ContextVar("otel_usage.current", default=None)
+
+
+def current() -> Recording | None:
+    """The scope, or the span within one, that the caller runs in. None outside, and when its scope has expired."""
+    recording = _CURRENT.get()
+    return recording if recording is not None and recording.scope.open else None
+
+
+def enter(recording: Recording | None) -> Token[Recording | None]:
+    """Make ``recording`` current until :func:`leave`."""
+    return _CURRENT.set(recording)
+
+
+def leave(token: Token[Recording | None]) -> None:
+    """Undo :func:`enter`. An async generator may be closed in another context; there is nothing to undo there."""
+    try:
+        _CURRENT.reset(token)
+    except ValueError:
+        return

@@ -1,0 +1,193 @@
+"""``usage_span`` and ``metered``: work that the application names, as a span of its own."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, Status, StatusCode
+from opentelemetry.util.types import Attributes
+
+from .guard import guarded
+from .identity import UsageIdentity
+from .request import type_name
+from .runtime import active
+from .schema import RecordKind
+from .scope import EVENT_LIMIT, Event, Recording, UsageScope, current, enter, leave
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class UsageSpan(Span):
+    """A custom usage span, as OpenTelemetry's own :class:`~opentelemetry.trace.Span`.
+
+    It keeps its attributes in a plain dict and becomes an SDK span once, at its end. Attributes and events that the
+    schema does not name are dropped then, and counted by key. Within a request it is a child of the request's span;
+    outside, it is a root, and ``identify()`` within it says whom it is for.
+    """
+
+    def __init__(self, name: str, attributes: Mapping[str, Any]) -> None:
+        self._name = name
+        self._attributes = dict(attributes)
+        self._events: list[Event] = []
+        self._failed = False
+        self._started = 0
+        self._start = 0.0
+        self._parent: Recording | None = None
+        self._scope: UsageScope | None = None
+        self._context: SpanContext = INVALID_SPAN_CONTEXT
+        self._token: Token[Recording | None] | None = None
+
+    @property
+    def scope(self) -> UsageScope:
+        assert self._scope is not None  # current() only ever returns a span that has been entered
+        return self._scope
+
+    @property
+    def context(self) -> SpanContext:
+        return self._context
+
+    def event(self, name: str, attributes: dict[str, Any]) -> None:
+        if len(self._events) < EVENT_LIMIT:
+            self._events.append((time.time_ns(), name, attributes))
+
+    def get_span_context(self) -> SpanContext:
+        return self._context
+
+    def is_recording(self) -> bool:
+        return self._scope is not None
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        self._attributes[key] = value
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        self._attributes.update(attributes)
+
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        """Add one of the schema's events; any other is dropped at the end. ``timestamp`` is not taken: it is now."""
+        self.event(name, dict(attributes or {}))
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """Links of a usage span are the package's own, so that no foreign context leaves with it. Does nothing."""
+
+    def update_name(self, name: str) -> None:
+        self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Only whether it is an error is kept: a description is free text, and does not leave."""
+        code = status.status_code if isinstance(status, Status) else status
+        self._failed = code is StatusCode.ERROR
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Only the exception's class is kept: its message and stack trace may hold what a customer sent."""
+        self._failed = True
+        self._attributes["error.type"] = type_name(exception)
+
+    def __enter__(self) -> UsageSpan:
+        self._begin()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None:
+            self.record_exception(exc)
+        self.end()
+
+    @guarded(None)
+    def _begin(self) -> None:
+        recorder = active()
+        if recorder is None or self._scope is not None:
+            return
+        self._started, self._start = time.time_ns(), time.perf_counter()
+        self._parent = current()
+        self._scope = self._parent.scope if self._parent is not None else UsageScope(recorder)
+        if self._parent is None:
+            self._context = self._scope.context
+        else:
+            self._context = recorder.new_context(self._parent.context.trace_id)
+        self._token = enter(self)
+
+    @guarded(None)
+    def end(self, end_time: int | None = None) -> None:
+        """End the span; a second call does nothing. ``end_time``: nanoseconds since the epoch. None: now."""
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return
+        if self._token is not None:
+            leave(self._token)
+        end = self._started + round((time.perf_counter() - self._start) * 1e9) if end_time is None else end_time
+        parent = self._parent.context if self._parent is not None else None
+
+        def emit(identity: UsageIdentity) -> None:
+            scope.recorder.emit(
+                RecordKind.CUSTOM,
+                self._name,
+                self._context,
+                {**scope.inherited(), **identity.attributes(), **self._attributes},
+                start_time=self._started,
+                end_time=end,
+                parent=parent,
+                events=self._events,
+                links=(scope.link,) if parent is None and scope.link is not None else (),
+                failed=self._failed,
+            )
+
+        scope.attribute(emit)
+        if self._parent is None:
+            scope.close()
+
+
+def usage_span(name: str, *, quantity: float | None = None, unit: str | None = None) -> UsageSpan:
+    """Make a span for work that the application names, as in ``with usage_span("report.render", quantity=3): …``.
+
+    Works in sync and async code, within a request and outside of one. When usage is off it does nothing.
+
+    Args:
+        name: What is done, from a small set of names. Not an id, not a path.
+        quantity: How much is done. None: it is not counted.
+        unit: What the quantity counts.
+    """
+    return UsageSpan(name, {"usage.quantity": quantity, "usage.unit": unit})
+
+
+def metered(name: str, *, quantity: float | None = None, unit: str | None = None) -> Callable[
+    [Callable[P, T]], Callable[P, T]
+]:  # fmt: skip
+    """The same as a decorator, for functions and coroutine functions: each call is one span.
+
+    A generator function is measured until it returns its generator, not while that is iterated.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def acall(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with usage_span(name, quantity=quantity, unit=unit):
+                    return await function(*args, **kwargs)
+
+            return cast("Callable[P, T]", acall)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            with usage_span(name, quantity=quantity, unit=unit):
+                return function(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -1,0 +1,48 @@
+"""What most tests need: a real sink on a socket, and usage switched on towards it for the length of one test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import otel_usage as usage
+from otel_usage.testing import AxiomStub
+
+TOKEN = "xaat-test-0000"
+PEPPER = "k1:0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def stub() -> Iterator[AxiomStub]:
+    """A sink that answers as Axiom does."""
+    with AxiomStub(token=TOKEN, dataset="api_usage") as sink:
+        yield sink
+
+
+@pytest.fixture
+def switch_on(stub: AxiomStub) -> Iterator[Callable[..., None]]:
+    """Switches usage on towards ``stub``, with any setting; off again after the test, with no thread left."""
+    before = set(threading.enumerate())
+
+    def start(**settings: Any) -> None:
+        defaults: dict[str, Any] = {
+            "otlp_endpoint": stub.url,
+            "axiom_token": TOKEN,
+            "key_pepper": PEPPER,
+            "schedule_delay": 0.02,
+        }
+        usage.instrument(usage.UsageConfig(**{**defaults, **settings}))
+
+    yield start
+    usage.uninstrument()
+    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("otel-usage")]
+    assert not left, f"threads of ours outlived uninstrument(): {left}"
+
+
+@pytest.fixture
+def usage_on(switch_on: Callable[..., None]) -> None:
+    """Usage, switched on towards ``stub`` with the test's defaults."""
+    switch_on()

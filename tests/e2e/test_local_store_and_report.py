@@ -1,0 +1,442 @@
+"""Spans are stored once, in Axiom's layout, and the report counts them right."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta, timezone
+from io import StringIO
+from pathlib import Path
+
+import duckdb
+import pytest
+from rich.console import Console
+
+from otel_usage.local.columns import COLUMNS
+from otel_usage.local.errors import MissingExtraError, StoreError, StoreLockedError, StoreMissingError
+from otel_usage.local.otlp import ReceivedEvent, ReceivedLink, ReceivedSpan, Value
+from otel_usage.local.render import MAX_ROWS, print_report, shown, size, to_json
+from otel_usage.local.report import SUCCESS_REASONS, UsageReport, build_report
+from otel_usage.local.store import IN_MEMORY, TABLE, UsageStore
+from otel_usage.schema import ATTRIBUTES, REASONS, RESOURCE, RecordKind
+
+START = 1_780_000_000_000_000_000
+MILLISECOND = 1_000_000
+
+
+def span(number: int, kind: str = "request", *, ms: float = 10, error: bool = False, **facts: Value) -> ReceivedSpan:
+    """A usage span. Facts are attribute keys with double underscores for dots."""
+    attributes = {"usage.kind": kind, **{key.replace("__", "."): value for key, value in facts.items()}}
+    return ReceivedSpan(
+        trace_id=f"{number + 1:032x}",
+        span_id=f"{number + 1:016x}",
+        parent_span_id=None,
+        name=kind,
+        kind="server" if kind == "request" else "client",
+        start_time=START + number * MILLISECOND,
+        end_time=START + number * MILLISECOND + int(ms * MILLISECOND),
+        status_code="error" if error else "unset",
+        attributes={key: value for key, value in attributes.items() if value is not None},
+        resource_attributes={"service.name": "gateway"},
+    )
+
+
+@pytest.fixture
+def store() -> Iterator[UsageStore]:
+    with UsageStore(IN_MEMORY) as opened:
+        yield opened
+
+
+# The store
+
+
+def test_a_span_is_laid_out_in_the_columns_of_axiom(store: UsageStore) -> None:
+    received = replace(
+        span(0, ms=12.345678, error=True, usage__customer__id="acme", usage__tier=2, http__response__status_code=503),
+        parent_span_id="00f067aa0ba902b7",
+        events=(ReceivedEvent("usage.cache", 5, {"usage.provider": "x"}),),
+        links=(ReceivedLink("ab" * 16, "cd" * 8),),
+        resource_attributes={"service.name": "gateway", "service.version": "1.2"},
+    )
+    store.add([received])
+    names = '_time, trace_id, parent_span_id, kind, duration, error, "status.code", "service.name", events, links'
+    ((time, trace, parent, kind, duration, error, status, service, events, links),) = store.rows(
+        f"SELECT {names} FROM {TABLE}"
+    )
+    assert time == datetime.fromtimestamp(START / 1e9, UTC).replace(tzinfo=None)
+    assert duration == timedelta(microseconds=12_345)
+    assert (trace, parent, kind) == (received.trace_id, "00f067aa0ba902b7", "server")
+    assert (error, status, service) == (True, "error", "gateway")
+    assert json.loads(events) == [{"name": "usage.cache", "timestamp": 5, "attributes": {"usage.provider": "x"}}]
+    assert json.loads(links) == [{"trace_id": "ab" * 16, "span_id": "cd" * 8, "attributes": {}}]
+    ((code, custom, resource),) = store.rows(
+        f'SELECT "attributes.http.response.status_code", "attributes.custom", "resource.custom" FROM {TABLE}'
+    )
+    assert code == 503
+    assert custom == {"usage.kind": "request", "usage.customer.id": "acme", "usage.tier": "2"}
+    assert resource == {"service.version": "1.2"}
+
+
+def test_every_attribute_of_the_schema_comes_back_as_it_was_sent(store: UsageStore) -> None:
+    on_spans = [a for a in ATTRIBUTES if a.on - {RESOURCE}]
+    store.add([replace(span(0), attributes={a.key: a.example for a in on_spans})])
+    ((custom,),) = store.rows(f'SELECT "attributes.custom" FROM {TABLE}')
+    for attribute in on_spans:
+        if attribute.conventional:
+            ((value,),) = store.rows(f'SELECT "attributes.{attribute.key}" FROM {TABLE}')
+            assert value == attribute.example
+            assert attribute.key not in custom
+        else:
+            example = attribute.example
+            assert custom[attribute.key] == (example if isinstance(example, str) else json.dumps(example))
+
+
+def test_a_value_of_a_wrong_type_or_an_unknown_key_is_kept_in_the_map(store: UsageStore) -> None:
+    odd: dict[str, Value] = {
+        "http.response.status_code": "teapot",
+        "left'right\"": "\x00é\U0001f600\n",
+        "nothing": None,
+        "list": [1, b"\x01", {"a": True}],
+        "nan": math.nan,
+        "": "empty key",
+    }
+    store.add([replace(span(0), attributes=odd), span(1)])
+    rows = store.rows(f'SELECT "attributes.http.response.status_code", "attributes.custom" FROM {TABLE} ORDER BY _time')
+    assert rows[0] == (
+        None,
+        {
+            "http.response.status_code": "teapot",
+            "left'right\"": "\x00é\U0001f600\n",
+            "nothing": "null",
+            "list": '[1, "01", {"a": true}]',
+            "nan": "NaN",
+            "": "empty key",
+        },
+    )
+    assert rows[1] == (None, {"usage.kind": "request"})
+
+
+def test_a_span_that_arrives_again_is_stored_once(store: UsageStore) -> None:
+    batch = [span(n) for n in range(10)]
+    assert store.add([*batch, *batch[:3]]) == 10
+    assert store.add([*batch[5:], span(10)]) == 1
+    assert store.add([]) == 0
+    assert store.count() == 11
+
+
+def test_the_span_id_alone_is_not_the_key(store: UsageStore) -> None:
+    store.add([span(0), replace(span(0), trace_id="ff" * 16)])
+    assert store.count() == 2
+
+
+def test_what_was_added_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "usage.duckdb"
+    code = (
+        "import os, sys; from otel_usage.local.store import UsageStore; from otel_usage.local.otlp import ReceivedSpan;"
+        "store = UsageStore(sys.argv[1]);"
+        "store.add([ReceivedSpan('01' * 16, '02' * 8, None, 'a', 'server', 1, 2)]);"
+        "os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+    with UsageStore(path) as store:
+        assert store.count() == 1
+
+
+def test_threads_may_add_and_read_at_once(store: UsageStore) -> None:
+    def add(start: int) -> None:
+        for number in range(start, start + 50, 5):
+            store.add([span(n) for n in range(number, number + 5)])
+            build_report(store)
+
+    # Each range overlaps half of the next one.
+    threads = [threading.Thread(target=add, args=(start,)) for start in range(0, 100, 25)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.count() == 125
+
+
+def test_a_file_that_another_process_holds_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "usage.duckdb"
+    code = "import sys; from otel_usage.local.store import UsageStore; UsageStore(sys.argv[1]); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(StoreLockedError, match=r"usage\.duckdb is held by another process: stop that one"):
+            UsageStore(path)
+        holder.communicate("\n")
+
+
+@pytest.mark.parametrize("content", [b"not a database at all", bytes(5000)])
+def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "usage.duckdb"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"usage\.duckdb cannot be opened as a usage database: .*Move it away"):
+        UsageStore(path)
+    assert path.read_bytes() == content
+
+
+def test_a_file_that_must_exist_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissingError, match="otel-usage serve"):
+        UsageStore(tmp_path / "usage.duckdb", must_exist=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_file_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    path, kept = tmp_path / "usage.duckdb", COLUMNS[:6]
+    with duckdb.connect(str(path)) as connection:
+        columns = ", ".join(f"{column.quoted} {column.sql_type}" for column in kept)
+        connection.execute(f"CREATE TABLE {TABLE} ({columns}, PRIMARY KEY (trace_id, span_id))")
+        connection.execute(f"INSERT INTO {TABLE} (_time, trace_id, span_id) VALUES (now(), 'old', 'old')")
+    for _ in range(2):
+        with UsageStore(path) as store:
+            store.add([span(1, usage__customer__id="acme")])
+            assert {row[0] for row in store.rows(f"DESCRIBE {TABLE}")} == {column.name for column in COLUMNS}
+            assert store.count() == 2
+            assert build_report(store).totals.requests == 1
+
+
+def test_a_closed_store_says_so(store: UsageStore) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(StoreError):
+        store.add([span(0)])
+
+
+def test_without_duckdb_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'otel-usage\[local\]'"):
+        UsageStore(IN_MEMORY)
+
+
+# The report
+
+
+def facts(received: ReceivedSpan) -> Mapping[str, Value]:
+    return received.attributes
+
+
+def served(received: ReceivedSpan) -> bool:
+    reason = received.attributes.get("usage.reason")
+    return reason in SUCCESS_REASONS if reason is not None else not failed(received)
+
+
+def failed(received: ReceivedSpan) -> bool:
+    status = received.attributes.get("http.response.status_code")
+    answered_badly = isinstance(status, int) and status >= 400
+    return received.status_code == "error" or answered_badly or "error.type" in received.attributes
+
+
+def nearest_rank(values: Sequence[float], percent: int) -> float:
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
+
+
+def number_of(value: Value) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def traffic(seed: int = 7) -> list[ReceivedSpan]:
+    """A day of requests, upstream calls and cache lookups, some of each without an identity or a reason."""
+    chance = random.Random(seed)
+    spans = []
+    for number in range(600):
+        customer = chance.choice(["acme", "globex", "initech", None])
+        common: dict[str, Value] = {
+            "usage__customer__id": customer,
+            "usage__tier": chance.choice([0, 1, 2, None]),
+            "http__response__status_code": chance.choice([200, 200, 200, 304, 404, 503, None]),
+            "http__response__body__size": chance.choice([0, 10, 2_500, None]),
+        }
+        cache: dict[str, Value] = {
+            "usage.provider": chance.choice(["yahoo-finance", "openai"]),
+            "usage.cache.status": chance.choice(["fresh", "stale-while-revalidate"]),
+        }
+        request = span(
+            3 * number,
+            ms=chance.randrange(1, 500),
+            error=chance.random() < 0.1,
+            usage__reason=chance.choice([*REASONS, None]),
+            http__route=chance.choice(["/v1/items/{id}", "/v1/report", None]),
+            **common,
+        )
+        spans.append(replace(request, events=(ReceivedEvent("usage.cache", 1, cache), ReceivedEvent("usage.limit", 1))))
+        spans.append(
+            span(
+                3 * number + 1,
+                "upstream",
+                ms=chance.randrange(1, 500),
+                error__type=chance.choice([None, None, "httpx.ConnectTimeout"]),
+                usage__provider=chance.choice(["yahoo-finance", "openai", None]),
+                usage__cache__status=chance.choice(["miss", "fresh", None]),
+                **common,
+            )
+        )
+    return spans
+
+
+def test_the_report_counts_what_plain_python_counts(store: UsageStore) -> None:
+    spans = traffic()
+    store.add(spans)
+    report = build_report(store)
+    requests = [s for s in spans if facts(s)["usage.kind"] == RecordKind.REQUEST]
+    upstream = [s for s in spans if facts(s)["usage.kind"] == RecordKind.UPSTREAM]
+
+    totals = report.totals
+    assert (totals.spans, totals.requests, totals.errors) == (
+        len(spans),
+        len(requests),
+        sum(not served(s) for s in requests),
+    )
+
+    by_customer = defaultdict(list)
+    for s in requests:
+        customer = facts(s).get("usage.customer.id")
+        by_customer[customer, facts(s).get("usage.tier") if customer else None].append(s)
+    assert {(c.customer, c.tier): (c.requests, c.errors, c.bytes_out) for c in report.customers} == {
+        key: (
+            len(group),
+            sum(not served(s) for s in group),
+            sum(number_of(facts(s).get("http.response.body.size")) for s in group),
+        )
+        for key, group in by_customer.items()
+    }
+
+    assert {e.reason: e.requests for e in report.error_reasons} == Counter(
+        facts(s).get("usage.reason") for s in requests if not served(s)
+    )
+
+    by_route = defaultdict(list)
+    for s in requests:
+        by_route[facts(s).get("http.route")].append(s.duration / MILLISECOND)
+    assert {r.route: (r.requests, r.p50_ms, r.p95_ms) for r in report.routes} == {
+        route: (len(times), nearest_rank(times, 50), nearest_rank(times, 95)) for route, times in by_route.items()
+    }
+
+    by_provider = defaultdict(list)
+    for s in upstream:
+        by_provider[facts(s).get("usage.customer.id"), facts(s).get("usage.provider")].append(s)
+    assert {(u.customer, u.provider): (u.calls, u.errors, u.bytes_in, u.p95_ms) for u in report.upstreams} == {
+        key: (
+            len(group),
+            sum(map(failed, group)),
+            sum(number_of(facts(s).get("http.response.body.size")) for s in group),
+            nearest_rank([s.duration / MILLISECOND for s in group], 95),
+        )
+        for key, group in by_provider.items()
+    }
+
+    lookups = Counter(
+        (e.attributes.get("usage.provider"), e.attributes.get("usage.cache.status"))
+        for s in requests
+        for e in s.events
+        if e.name == "usage.cache"
+    )
+    lookups.update(
+        (facts(s).get("usage.provider"), facts(s)["usage.cache.status"])
+        for s in upstream
+        if "usage.cache.status" in facts(s)
+    )
+    assert {(c.provider, c.status): c.lookups for c in report.caches} == lookups
+
+
+def test_the_largest_row_comes_first(store: UsageStore) -> None:
+    store.add(traffic())
+    report = build_report(store)
+    for rows in (
+        [c.requests for c in report.customers],
+        [e.requests for e in report.error_reasons],
+        [r.requests for r in report.routes],
+        [u.calls for u in report.upstreams],
+        [c.lookups for c in report.caches],
+    ):
+        assert rows == sorted(rows, reverse=True)
+
+
+def test_unidentified_requests_are_one_row_of_their_own_and_not_tier_0(store: UsageStore) -> None:
+    store.add([span(0), span(1, usage__tier=0), span(2, usage__customer__id="acme", usage__tier=0)])
+    rows = {(row.customer, row.tier): row.requests for row in build_report(store).customers}
+    assert rows == {(None, None): 2, ("acme", 0): 1}
+
+
+def test_an_empty_store_gives_an_empty_report(store: UsageStore) -> None:
+    report = build_report(store)
+    assert asdict(report.totals) == {"spans": 0, "requests": 0, "errors": 0, "start": None, "end": None}
+    assert (report.customers, report.error_reasons, report.routes, report.upstreams, report.caches) == ((),) * 5
+
+
+def test_since_leaves_out_what_began_earlier_in_every_part(store: UsageStore) -> None:
+    spans = traffic()
+    store.add(spans)
+    cut = spans[len(spans) // 2].start_time
+    # One microsecond is the store's resolution.
+    since = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=cut // 1000)
+    with UsageStore(IN_MEMORY) as rest:
+        rest.add([s for s in spans if s.start_time >= cut])
+        assert build_report(store, since) == build_report(rest)
+    elsewhere = since.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert build_report(store, elsewhere) == build_report(store, since)
+
+
+def test_the_window_is_given_in_utc(store: UsageStore) -> None:
+    store.add([span(0), span(1500)])
+    totals = build_report(store).totals
+    assert (totals.start, totals.end) == ("2026-05-28T20:26:40.000+00:00", "2026-05-28T20:26:41.500+00:00")
+
+
+def test_a_report_survives_its_json(store: UsageStore) -> None:
+    store.add(traffic())
+    report = build_report(store)
+    assert UsageReport.from_dict(json.loads(to_json(report))) == report
+
+
+# The tables
+
+
+def printed(report: UsageReport, width: int = 80) -> str:
+    console = Console(file=StringIO(), width=width)
+    print_report(report, console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 60, 120])
+def test_no_line_is_wider_than_the_console_and_numbers_stay_whole(store: UsageStore, width: int) -> None:
+    long = "a-customer-with-a-very-long-name-" * 5
+    store.add([span(n, usage__customer__id=long, usage__tier=2, http__route="/v1/" + "x" * 200) for n in range(12_345)])
+    store.add([span(20_000, "upstream", usage__customer__id=long, usage__provider=long, ms=1234)])
+    output = printed(build_report(store), width)
+    assert max(map(len, output.splitlines())) <= width
+    assert "12,345" in output
+    assert "1,234.0" in output
+
+
+def test_the_tables_say_how_many_rows_they_leave_out(store: UsageStore) -> None:
+    store.add([span(n, usage__customer__id=f"customer-{n}") for n in range(MAX_ROWS + 7)])
+    assert "and 7 more: see --json" in printed(build_report(store))
+
+
+def test_an_empty_report_says_so(store: UsageStore) -> None:
+    assert printed(build_report(store)) == "No spans yet.\n"
+
+
+def test_a_name_cannot_command_the_terminal_or_the_markup(store: UsageStore) -> None:
+    store.add([span(0, usage__customer__id="\x1b[2J[red]evil[/red]\x9b1m\nnext")])
+    output = printed(build_report(store))
+    assert "\x1b" not in output
+    assert "\x9b" not in output
+    assert "�[2J[red]evil[/red]�1m�next" in output
+
+
+def test_cells_and_sizes_read_well() -> None:
+    assert [shown(cell) for cell in (1234567, 0.25, "a b")] == ["1,234,567", "0.2", "a b"]
+    assert [size(n) for n in (0, 999, 1_500, 2_000_000, 10**16)] == ["0 B", "999 B", "1.5 kB", "2.0 MB", "10,000.0 TB"]
