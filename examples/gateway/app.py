@@ -3,6 +3,7 @@
 It knows nothing of how usage telemetry is switched on or where it goes. It runs the same without it.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,9 @@ from .auth import KEY_HEADER, Authenticate
 from .providers import CountUpstreamCalls, ProviderError, open_providers, upstream_headers
 from .routes import partner, public, v1
 from .services import Services
+
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each call to a provider is too much
 
 UPSTREAM_VARIABLE: Final = "GATEWAY_UPSTREAM"
 _DEFAULT_UPSTREAM: Final = "http://127.0.0.1:8100"

@@ -24,6 +24,14 @@ class LedgerSnapshot:
     in_flight: int
     """Being sent."""
 
+    def __str__(self) -> str:
+        dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
+        return (
+            f"{self.produced} spans produced = {self.accepted} accepted + {self.rejected} rejected + "
+            f"{sum(self.dropped.values())} dropped{f' ({dropped})' if dropped else ''} + {self.queued} queued + "
+            f"{self.in_flight} in flight"
+        )
+
     @property
     def balanced(self) -> bool:
         """Whether everything produced is somewhere. It always is; tests ask after every fault."""

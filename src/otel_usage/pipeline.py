@@ -47,7 +47,10 @@ class Pipeline:
             shutdown_timeout=config.shutdown_timeout,
         )
         self.allowlist: Final = AllowlistSpanProcessor(self.delivery, personal=config.personal, drops=self._drops)
-        self.recorder: Final = Recorder(config, self._resource(), self.allowlist.on_end, self._drops, self.status)
+        self.recorder: Final = Recorder(
+            config, self._resource(), self.allowlist.on_end, self._drops, self.status, self.flush
+        )
+        self._said = self.delivery.ledger()
         self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *httpx.HOOKS, *threads.HOOKS))
 
     def start(self) -> None:
@@ -68,9 +71,12 @@ class Pipeline:
         self._hooks.remove()
         activate(None)
         self.allowlist.shutdown()
-        ledger = self.delivery.ledger()
-        if ledger.produced:
-            logger.info("usage stopped: %s", ledger)
+        self._say_where_spans_went()
+
+    def flush(self) -> None:
+        """Deliver what waits, within ``shutdown_timeout``, before a server ends the process."""
+        self.delivery.force_flush(int(self.config.shutdown_timeout * 1000))
+        self._say_where_spans_went()
 
     def status(self) -> str:
         """``ok`` or ``degraded``."""
@@ -91,6 +97,12 @@ class Pipeline:
             attributes_dropped=self._drops.counts(),
             internal_errors=internal_errors(),
         )
+
+    def _say_where_spans_went(self) -> None:
+        ledger = self.delivery.ledger()
+        if ledger != self._said:
+            self._said = ledger
+            logger.info("usage: %s", ledger)
 
     def _resource(self) -> Resource:
         """What OpenTelemetry knows of the service (``OTEL_SERVICE_NAME`` and kin), allowlisted."""

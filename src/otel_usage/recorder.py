@@ -47,11 +47,15 @@ class Recorder:
         on_end: Callable[[ReadableSpan], None],
         drops: DropCounter,
         status: Callable[[], str],
+        flush: Callable[[], object],
     ) -> None:
-        """``resource`` must be allowlisted already; ``status`` says how the pipeline is: ``ok`` or ``degraded``."""
+        """``resource`` must be allowlisted already; ``status`` says how the pipeline is (``ok`` or ``degraded``);
+        ``flush`` delivers what waits, within the time that the end of a process may take.
+        """
         self.config = config
         self.drops = drops
         self.status = status
+        self.flush = flush
         self.hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
         self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None
         self.reasons = config.known_reasons

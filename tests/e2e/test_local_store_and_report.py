@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -31,8 +32,8 @@ START = 1_780_000_000_000_000_000
 MILLISECOND = 1_000_000
 
 
-def span(number: int, kind: str = "request", *, ms: float = 10, error: bool = False, **facts: Value) -> ReceivedSpan:
-    """A usage span. Facts are attribute keys with double underscores for dots."""
+def span(number: int, kind: str = "request", *, ms: float = 10, error: bool = False, **facts: Any) -> ReceivedSpan:
+    """A usage span. Facts are attribute keys with double underscores for dots; None leaves one out."""
     attributes = {"usage.kind": kind, **{key.replace("__", "."): value for key, value in facts.items()}}
     return ReceivedSpan(
         trace_id=f"{number + 1:032x}",
@@ -166,7 +167,10 @@ def test_threads_may_add_and_read_at_once(store: UsageStore) -> None:
 
 def test_a_file_that_another_process_holds_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "usage.duckdb"
-    code = "import sys; from otel_usage.local.store import UsageStore; UsageStore(sys.argv[1]); print(1, flush=True); input()"
+    code = (
+        "import sys; from otel_usage.local.store import UsageStore;"
+        "store = UsageStore(sys.argv[1]); print('open', flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -251,7 +255,7 @@ def traffic(seed: int = 7) -> list[ReceivedSpan]:
     spans = []
     for number in range(600):
         customer = chance.choice(["acme", "globex", "initech", None])
-        common: dict[str, Value] = {
+        common: dict[str, Any] = {
             "usage__customer__id": customer,
             "usage__tier": chance.choice([0, 1, 2, None]),
             "http__response__status_code": chance.choice([200, 200, 200, 304, 404, 503, None]),

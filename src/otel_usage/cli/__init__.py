@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from otel_usage._version import __version__
-from otel_usage.cli import report, schema, serve
+from otel_usage.cli import demo, report, schema, serve
 from otel_usage.cli.command import Command
 from otel_usage.errors import UsageError
 
-COMMANDS: Final[tuple[Command, ...]] = (serve, report, schema)
+COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, schema)
 """Every command, in the order of the help. A new one is a module beside this and a place in this tuple."""
 
 _FAILED: Final = 2

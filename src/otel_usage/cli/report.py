@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 NAME: Final = "report"
 SUMMARY: Final = "show usage per customer, route, provider and cache"
 
-_ENDPOINT: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+DEFAULT_ENDPOINT: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+"""Where `otel-usage serve` listens if it is not told otherwise."""
+
 _TIMEOUT_SECONDS: Final = 30.0
 _AGE: Final = re.compile("([0-9]{1,5})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--endpoint",
         metavar="URL",
-        help=f"ask a running `otel-usage serve` (default: {_ENDPOINT}, if a process holds the file)",
+        help=f"ask a running `otel-usage serve` (default: {DEFAULT_ENDPOINT}, if a process holds the file)",
     )
     parser.add_argument("--since", type=_age, metavar="AGE", help="only the last 30s, 15m, 1h or 7d")
     parser.add_argument("--json", action="store_true", help="for programs; times in milliseconds, sizes in bytes")
@@ -61,7 +63,7 @@ def _report(arguments: argparse.Namespace) -> UsageReport:
         return _of_file(arguments.db, arguments.since)
     except StoreLockedError as locked:
         try:
-            return _of_server(_ENDPOINT, arguments.since)
+            return _of_server(DEFAULT_ENDPOINT, arguments.since)
         except CommandError as error:
             raise CommandError(f"{locked}; {error}") from error
 

@@ -19,17 +19,22 @@ def stop_signals() -> Iterator[Callable[[], object]]:
     Raises:
         ValueError: not called from the main thread, which alone may handle signals.
     """
-    # An exception from a handler could strike in the middle of closing a file. A byte in a pair of sockets waits.
+    # The interpreter itself writes a byte for each signal. A handler in Python would run only between two instructions
+    # of the main thread, so one that comes just before the wait would be seen after it; and an exception from it could
+    # strike in the middle of closing a file.
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.setblocking(False)
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            writer.send(b"\0")
-
-        before = {number: signal.signal(number, stop) for number in _SIGNALS}
+        before = {number: signal.signal(number, _nothing) for number in _SIGNALS}
+        earlier = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         try:
             yield lambda: reader.recv(1)
         finally:
+            signal.set_wakeup_fd(earlier)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    # Without a handler the signal would do what it does by default.
+    pass

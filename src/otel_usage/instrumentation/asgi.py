@@ -40,7 +40,10 @@ class UsageMiddleware:
 
 
 async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Call ``app`` and record the request."""
+    """Call ``app`` and record the request. At the end of an application's life, deliver what waits."""
+    if scope["type"] == "lifespan":
+        await app(scope, receive, _delivering(send))
+        return
     exchange = _begin(scope, receive, send)
     if exchange is None:
         await app(scope, receive, send)
@@ -54,6 +57,28 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
     finally:
         leave(token)
         exchange.close()
+
+
+def _delivering(send: Send) -> Send:
+    """Deliver before the server learns that the application has shut down.
+
+    uvicorn then ends the process by the signal that stopped it, and nothing registered with ``atexit`` runs. Every
+    request is over by now, so waiting for delivery, within its bound, keeps nobody.
+    """
+
+    async def send_last(message: Message) -> None:
+        if message["type"].startswith("lifespan.shutdown."):
+            _deliver()
+        await send(message)
+
+    return send_last
+
+
+@guarded(None)
+def _deliver() -> None:
+    recorder = active()
+    if recorder is not None:
+        recorder.flush()
 
 
 @guarded(None)

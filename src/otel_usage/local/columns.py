@@ -141,7 +141,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     _plain_column("parent_span_id", "VARCHAR", lambda span: span.parent_span_id),
     _plain_column("name", "VARCHAR", lambda span: span.name),
     _plain_column("kind", "VARCHAR", lambda span: span.kind),
-    # An interval counts microseconds. A number of nanoseconds would be exact, but `duration / 1ms` takes intervals only.
+    # An interval counts microseconds. Nanoseconds as a number would be exact, but `duration / 1ms` takes an interval.
     Column("duration", "INTERVAL", lambda span: span.duration // _NANOSECONDS, "BIGINT", "to_microseconds({})"),
     _plain_column("error", "BOOLEAN", lambda span: span.status_code == "error"),
     _plain_column("status.code", "VARCHAR", lambda span: span.status_code),

@@ -19,6 +19,7 @@ MAX_ROWS: Final = 20
 """Rows of a table that are shown. The JSON has them all."""
 
 _UNIDENTIFIED: Final = "(unidentified)"
+_ANONYMOUS: Final = "(anonymous)"
 _NONE: Final = "(none)"
 _NUMBERS: Final = (int, float)
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
@@ -51,7 +52,13 @@ def _contents(report: UsageReport) -> Iterator[tuple[str, Sequence[str], Sequenc
         "Requests per customer",
         ("customer", "tier", "requests", "errors", "bytes out"),
         [
-            (c.customer or _UNIDENTIFIED, _or_none(c.tier), c.requests, c.errors, size(c.bytes_out))
+            (
+                c.customer or (_ANONYMOUS if c.tier == 0 else _UNIDENTIFIED),
+                _or_none(c.tier),
+                c.requests,
+                c.errors,
+                size(c.bytes_out),
+            )
             for c in report.customers
         ],
     )

@@ -35,7 +35,7 @@ class CustomerUsage:
     """The requests of one customer on one tier."""
 
     customer: str | None
-    """None: all requests whose customer is not known."""
+    """None: no customer. On tier 0 these are anonymous, else they are not known."""
     tier: int | None
     """None: not known, which is not tier 0."""
     requests: int
@@ -199,9 +199,8 @@ FROM usage
 
 _QUERIES: Final[Mapping[str, str]] = {
     "customers": """
-SELECT customer, CASE WHEN customer IS NULL THEN NULL ELSE tier END AS known_tier, count(*),
-  count(*) FILTER (unserved), CAST(sum(bytes) AS BIGINT)
-FROM requests GROUP BY ALL ORDER BY count(*) DESC, customer NULLS LAST, known_tier NULLS LAST
+SELECT customer, tier, count(*), count(*) FILTER (unserved), CAST(sum(bytes) AS BIGINT)
+FROM requests GROUP BY ALL ORDER BY count(*) DESC, customer NULLS LAST, tier NULLS LAST
 """,
     "error_reasons": """
 SELECT reason, count(*) FROM requests WHERE unserved GROUP BY reason ORDER BY count(*) DESC, reason NULLS LAST

@@ -38,8 +38,8 @@ class StubRequest:
 class AxiomStub:
     """Axiom for tests: ``with AxiomStub() as stub:`` and point ``USAGE_OTLP_ENDPOINT`` at ``stub.url``.
 
-    It answers as Axiom does (token, dataset header, limits, partial success), keeps what it received, and can be told to
-    fail. All of it is thread-safe. It closes every socket and joins every thread at its end, also one that hangs.
+    It answers as Axiom does (token, dataset header, limits, partial success), keeps what it received, and fails when it
+    is told to. All of it is thread-safe. It closes every socket and joins every thread at its end, also one that hangs.
     """
 
     def __init__(

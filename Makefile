@@ -1,0 +1,56 @@
+# One word for each thing to do. Each word sets up what it needs in .venv: Python 3.11 or later, pip and make suffice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+
+help: ## Show these words
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no set-up
+	@$(BIN)/otel-usage demo
+
+test: $(VENV)/.dev ## Every test
+	@echo "make test: unit, property and end-to-end tests, on loopback sockets"
+	@$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev ## Style, types and the layers
+	@echo "make lint: ruff, mypy, import-linter"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev ## Put the code into its style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
+	@echo "make bench: bare, otel_usage and stock OpenTelemetry, interleaved in one run"
+	@$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
+	@echo "make docs: docs/fields.md from the schema"
+	@$(BIN)/otel-usage schema --markdown > docs/fields.md
+
+clean: ## Remove the environment and every cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "installing otel-usage and what the demo needs"
+	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing otel-usage and what tests and checks need"
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint
+	@touch $@ $(VENV)/.demo
