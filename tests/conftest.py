@@ -12,6 +12,7 @@ import otel_usage as usage
 from otel_usage.testing import AxiomStub
 
 TOKEN = "xaat-test-0000"
+OUR_THREADS = ("otel-usage-worker", "otel-usage-post")
 PEPPER = "k1:0123456789abcdef0123456789abcdef"
 
 
@@ -38,7 +39,7 @@ def switch_on(stub: AxiomStub) -> Iterator[Callable[..., None]]:
 
     yield start
     usage.uninstrument()
-    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("otel-usage")]
+    left = [thread.name for thread in set(threading.enumerate()) - before if thread.name in OUR_THREADS]
     assert not left, f"threads of ours outlived uninstrument(): {left}"
 
 

@@ -48,7 +48,12 @@ class Pipeline:
         )
         self.allowlist: Final = AllowlistSpanProcessor(self.delivery, personal=config.personal, drops=self._drops)
         self.recorder: Final = Recorder(
-            config, self._resource(), self.allowlist.on_end, self._drops, self.status, self.flush
+            config,
+            self._resource(),
+            self.allowlist.on_end,
+            drops=self._drops,
+            status=self.status,
+            flush=self.flush,
         )
         self._said = self.delivery.ledger()
         self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *httpx.HOOKS, *threads.HOOKS))

@@ -45,6 +45,7 @@ class Recorder:
         config: UsageConfig,
         resource: Resource,
         on_end: Callable[[ReadableSpan], None],
+        *,
         drops: DropCounter,
         status: Callable[[], str],
         flush: Callable[[], object],

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from otel_usage._version import __version__
-from otel_usage.cli import demo, report, schema, serve
-from otel_usage.cli.command import Command
-from otel_usage.errors import UsageError
+from .._version import __version__
+from ..errors import UsageError
+from . import demo, report, schema, serve
+from .command import Command
 
 COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, schema)
 """Every command, in the order of the help. A new one is a module beside this and a place in this tuple."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from otel_usage.errors import UsageError
+from ..errors import UsageError
 
 
 class CommandError(UsageError):

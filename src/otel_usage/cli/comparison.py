@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from otel_usage.local.report import UsageReport
+    from ..local.report import UsageReport
 
 _SHOWN: Final = 5
 """Differences of one kind that are shown."""
@@ -55,7 +55,7 @@ def _agree(name: str, found: Mapping[Any, int], expected: Mapping[Any, int], say
 
 
 def _errors(by_reason: Mapping[str, int]) -> dict[str, int]:
-    from otel_usage.local.report import SUCCESS_REASONS
+    from ..local.report import SUCCESS_REASONS
 
     return {reason: count for reason, count in by_reason.items() if reason not in SUCCESS_REASONS}
 

@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_usage.cli.command import CommandError
-from otel_usage.cli.processes import free_port, server_process
+from .command import CommandError
+from .processes import free_port, server_process
 
 if TYPE_CHECKING:
-    from otel_usage.local.store import UsageStore
+    from ..local.store import UsageStore
 
 NAME: Final = "demo"
 SUMMARY: Final = "run an example gateway with real traffic, and show its usage"
@@ -40,29 +40,31 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something that the demo needs is missing, or one of its servers did not start.
     """
-    from otel_usage.cli.comparison import compare
-    from otel_usage.local.render import print_report
-    from otel_usage.local.report import build_report
-    from otel_usage.local.store import UsageStore
+    from ..local.render import print_report
+    from ..local.report import build_report
+    from ..local.store import UsageStore
+    from .comparison import compare
 
     package, search_path = _gateway()
-    with tempfile.TemporaryDirectory(prefix="otel-usage-demo-") as folder:
-        with UsageStore(arguments.db or str(Path(folder) / "usage.duckdb")) as store:
-            log = Path(folder) / "gateway.log"
-            tally = _run_gateway(store, package, search_path, log, arguments)
-            report = build_report(store)
-            print()
-            print_report(report)
-            print(f"\nThe gateway's ledger: {_ledger(log)}")
-            return 0 if compare(report, tally, print) else 1
+    with (
+        tempfile.TemporaryDirectory(prefix="otel-usage-demo-") as folder,
+        UsageStore(arguments.db or str(Path(folder) / "usage.duckdb")) as store,
+    ):
+        log = Path(folder) / "gateway.log"
+        tally = _run_gateway(store, package, search_path, log, arguments)
+        report = build_report(store)
+        print()
+        print_report(report)
+        print(f"\nThe gateway's ledger: {_ledger(log)}")
+        return 0 if compare(report, tally, print) else 1
 
 
 def _run_gateway(
     store: UsageStore, package: str, search_path: Path | None, log: Path, arguments: argparse.Namespace
 ) -> Any:
     """Start the sink, the providers and the gateway, drive traffic, stop them, and return the driver's tally."""
-    from otel_usage.local.http_server import HttpServer
-    from otel_usage.local.sink import LocalSink
+    from ..local.http_server import HttpServer
+    from ..local.sink import LocalSink
 
     with ExitStack() as stack:
         sink = stack.enter_context(closing(HttpServer(LocalSink(store), host="127.0.0.1", port=0)))

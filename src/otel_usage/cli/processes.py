@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from otel_usage.cli.command import CommandError
+from .command import CommandError
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0

@@ -9,11 +9,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from otel_usage.cli.command import CommandError
-from otel_usage.cli.serve import DEFAULT_DB, DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
+from .command import CommandError
+from .serve import DEFAULT_DB, DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
 
 if TYPE_CHECKING:
-    from otel_usage.local.report import UsageReport
+    from ..local.report import UsageReport
 
 NAME: Final = "report"
 SUMMARY: Final = "show usage per customer, route, provider and cache"
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: there is neither a readable file nor a server that answers.
     """
-    from otel_usage.local.render import print_report, to_json
+    from ..local.render import print_report, to_json
 
     report = _report(arguments)
     if arguments.json:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> UsageReport:
-    from otel_usage.local.errors import StoreLockedError
+    from ..local.errors import StoreLockedError
 
     if arguments.endpoint is not None:
         return _of_server(arguments.endpoint, arguments.since)
@@ -69,15 +69,15 @@ def _report(arguments: argparse.Namespace) -> UsageReport:
 
 
 def _of_file(path: str, age: timedelta | None) -> UsageReport:
-    from otel_usage.local.report import build_report
-    from otel_usage.local.store import UsageStore
+    from ..local.report import build_report
+    from ..local.store import UsageStore
 
     with UsageStore(path, must_exist=True) as store:
         return build_report(store, None if age is None else datetime.now(UTC) - age)
 
 
 def _of_server(endpoint: str, age: timedelta | None) -> UsageReport:
-    from otel_usage.local.report import UsageReport
+    from ..local.report import UsageReport
 
     status, body = _get(endpoint, age)
     if status == 401:
@@ -93,7 +93,7 @@ def _of_server(endpoint: str, age: timedelta | None) -> UsageReport:
 def _get(endpoint: str, age: timedelta | None) -> tuple[int, bytes]:
     import urllib3
 
-    from otel_usage.local.sink import REPORT_PATH
+    from ..local.sink import REPORT_PATH
 
     token = os.environ.get(TOKEN_VARIABLE)
     query = "" if age is None else f"?since={age.total_seconds():.0f}"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from otel_usage.schema import ATTRIBUTES, SCHEMA_URL, Attribute, ValueType
+from ..schema import ATTRIBUTES, SCHEMA_URL, Attribute, Sensitivity, ValueType
 
 NAME: Final = "schema"
 SUMMARY: Final = "show every attribute that may leave the process"
@@ -17,12 +17,17 @@ _HEADINGS: Final = ("key", "type", "on", "sensitivity", "cap", "doc")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything, for programs")
+    form.add_argument("--markdown", action="store_true", help="a page for the documentation")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the field table."""
-    print(_json() if arguments.json else _table())
+    if arguments.json:
+        print(_json())
+    else:
+        print(_markdown() if arguments.markdown else _table())
     return 0
 
 
@@ -47,6 +52,25 @@ def _described(attribute: Attribute) -> dict[str, object]:
 
 def _cap(attribute: Attribute) -> int | None:
     return attribute.cap if attribute.type is ValueType.STRING else None
+
+
+def _markdown() -> str:
+    """The field reference. Made by ``make docs``."""
+    lines = [
+        "# Fields",
+        "",
+        "Every attribute that may leave the process, made from `src/otel_usage/schema.py` by `make docs`.",
+        f"Keys that do not begin with `usage.` are those of the semantic conventions of <{SCHEMA_URL}>.",
+        "",
+        "| attribute | type | on | meaning | values, or an example |",
+        "|---|---|---|---|---|",
+    ]
+    for attribute in ATTRIBUTES:
+        on = ", ".join(sorted(attribute.on))
+        values = " ".join(f"`{value}`" for value in attribute.values) or f"`{attribute.example}`"
+        personal = " Personal: only with `USAGE_PERSONAL`." if attribute.sensitivity is Sensitivity.PERSONAL else ""
+        lines.append(f"| `{attribute.key}` | {attribute.type} | {on} | {attribute.doc}{personal} | {values} |")
+    return "\n".join(lines)
 
 
 def _table() -> str:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from otel_usage.cli.command import CommandError
-from otel_usage.cli.signals import stop_signals
+from .command import CommandError
+from .signals import stop_signals
 
 if TYPE_CHECKING:
-    from otel_usage.local.sink import LocalSink
-    from otel_usage.local.store import UsageStore
+    from ..local.sink import LocalSink
+    from ..local.store import UsageStore
 
 NAME: Final = "serve"
 SUMMARY: Final = "receive usage over OTLP/HTTP and keep it in a DuckDB file"
@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: the address or the file is taken, or a token is needed and there is none.
     """
-    from otel_usage.local.sink import LocalSink
-    from otel_usage.local.store import UsageStore
+    from ..local.sink import LocalSink
+    from ..local.store import UsageStore
 
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is None and not _is_loopback(arguments.host):
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(sink: LocalSink, store: UsageStore, arguments: argparse.Namespace, wait: Callable[[], object]) -> None:
-    from otel_usage.local.http_server import HttpServer
+    from ..local.http_server import HttpServer
 
     server = HttpServer(sink, host=arguments.host, port=arguments.port)
     try:

@@ -6,10 +6,9 @@ outermost wrapper of a function, whoever put it there; next to the original, our
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import wrapt
 
@@ -41,7 +40,7 @@ class HookSet:
 
     def __init__(self, hooks: tuple[Hook, ...]) -> None:
         self._hooks: Final = hooks
-        self._installed: list[tuple[Hook, _Layer]] = []
+        self._installed: dict[Hook, tuple[_Place, _Layer]] = {}
         self._wanted = False
 
     def install(self) -> None:
@@ -51,57 +50,71 @@ class HookSet:
             wrapt.register_post_import_hook(self._arrival(hook), hook.module)
 
     def remove(self) -> None:
-        """Take every hook off, and nothing else. A module imported later is left alone."""
+        """Take every hook off, and nothing else. A module imported later is left alone.
+
+        A wrapper that somebody has hidden in a closure is out of reach. It stays, and does nothing while usage is off.
+        """
         self._wanted = False
         while self._installed:
-            hook, layer = self._installed.pop()
-            _take_off(hook, layer)
+            _, (place, layer) = self._installed.popitem()
+            _take_off(place, layer)
 
     def _arrival(self, hook: Hook) -> Callable[[Any], None]:
         @guarded(None)
-        def arrived(_module: Any) -> None:
-            if not self._wanted or any(installed is hook for installed, _ in self._installed):
+        def arrived(module: Any) -> None:
+            if not self._wanted or hook in self._installed:
                 return
-            layer = _put_on(hook)
-            if layer is not None:
-                self._installed.append((hook, layer))
+            place = _place(module, hook.path)
+            if place is not None:
+                self._installed[hook] = place, _put_on(place, hook.wrapper)
 
         return arrived
 
 
-def _place(hook: Hook) -> tuple[Any, str, Any]:
-    """The object that holds the function, the function's name there, and what is there now.
+class _Place(NamedTuple):
+    """Where a function is kept."""
 
-    None is there where this version of the library has no such function of its own.
-    """
-    *parents, name = hook.path.split(".")
-    holder = importlib.import_module(hook.module)
+    holder: Any
+    """The class or module."""
+    name: str
+
+    def outermost(self) -> Any:
+        """The function, or the outermost wrapper around it. None: the holder has no such function of its own."""
+        return vars(self.holder).get(self.name)
+
+
+def _place(module: Any, path: str) -> _Place | None:
+    """The place that ``path`` names. None where this version of the library has no such function."""
+    *parents, name = path.split(".")
+    holder = module
     for parent in parents:
-        holder = getattr(holder, parent)
-    return holder, name, vars(holder).get(name)
+        holder = getattr(holder, parent, None)
+        if holder is None:
+            return None
+    place = _Place(holder, name)
+    return place if place.outermost() is not None else None
 
 
-def _put_on(hook: Hook) -> _Layer | None:
-    holder, name, outermost = _place(hook)
-    if outermost is None:
-        return None
-    above, original = None, outermost
+def _put_on(place: _Place, wrapper: Wrapper) -> _Layer:
+    above, original = None, place.outermost()
     while isinstance(original, _PROXY):
+        layer = _owner(original)
+        if isinstance(layer, _Layer) and layer._self_wrapper == wrapper:
+            return layer  # an earlier one that was out of reach when it should have been taken off
         above, original = original, _beneath(original)
-    layer = _Layer(original, hook.wrapper)
+    layer = _Layer(original, wrapper)
     if above is None:
-        setattr(holder, name, layer)
+        setattr(place.holder, place.name, layer)
     else:
         _owner(above).__wrapped__ = layer
     return layer
 
 
-def _take_off(hook: Hook, layer: _Layer) -> None:
-    holder, name, outermost = _place(hook)
-    if _owner(outermost) is layer:
-        setattr(holder, name, layer.__wrapped__)
+def _take_off(place: _Place, layer: _Layer) -> None:
+    above = place.outermost()
+    if _owner(above) is layer:
+        setattr(place.holder, place.name, layer.__wrapped__)
         return
-    above = outermost
     while isinstance(above, _PROXY):
         beneath = _beneath(above)
         if _owner(beneath) is layer:
@@ -112,7 +125,7 @@ def _take_off(hook: Hook, layer: _Layer) -> None:
 
 def _owner(wrapper: Any) -> Any:
     """The wrapper itself, also where taking off another one has left its bound form in its place."""
-    return getattr(wrapper, "_self_parent", None) or wrapper
+    return wrapper._self_parent if isinstance(wrapper, wrapt.BoundFunctionWrapper) else wrapper
 
 
 def _beneath(wrapper: Any) -> Any:

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from otel_usage.local.messages import Request, Response, error_response
+from .messages import Request, Response, error_response
 
 DATASET_HEADER: Final = "X-Axiom-Dataset"
 """The header that names the dataset of an OTLP export."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from otel_usage.local.otlp import ReceivedEvent, ReceivedLink, ReceivedSpan, Value
-from otel_usage.schema import ATTRIBUTES, RESOURCE, Attribute, ValueType
+from ..schema import ATTRIBUTES, RESOURCE, Attribute, ValueType
+from .otlp import ReceivedEvent, ReceivedLink, ReceivedSpan, Value
 
 CUSTOM: Final = "attributes.custom"
 """The map of all span attributes without a column of their own. Its values are text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_usage.errors import UsageError
+from ..errors import UsageError
 
 
 class LocalError(UsageError):

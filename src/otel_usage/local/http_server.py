@@ -15,8 +15,8 @@ from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from otel_usage.local.messages import Request, Response, error_response
-from otel_usage.local.otlp import MAX_BODY_BYTES
+from .messages import Request, Response, error_response
+from .otlp import MAX_BODY_BYTES
 
 _LOG: Final = logging.getLogger(__name__)
 

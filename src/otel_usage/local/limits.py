@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Final
 
-from otel_usage.local.otlp import ReceivedSpan, Value
-from otel_usage.schema import BY_KEY
+from ..schema import BY_KEY
+from .otlp import ReceivedSpan, Value
 
 MAX_VALUE_BYTES: Final = 1024 * 1024
 """Longest value of a field in bytes."""

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from otel_usage.errors import UsageError
+from ..errors import UsageError
 
 PROTOBUF: Final = "application/x-protobuf"
 """Content type of OTLP in binary protobuf."""

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_usage.local.messages import Request, Response, error_response
-from otel_usage.local.otlp import (
+from .messages import Request, Response, error_response
+from .otlp import (
     JSON,
     MAX_BODY_BYTES,
     PROTOBUF,

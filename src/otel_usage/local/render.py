@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from otel_usage.local.errors import MissingExtraError
-from otel_usage.local.report import Totals, UsageReport
+from .errors import MissingExtraError
+from .report import Totals, UsageReport
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

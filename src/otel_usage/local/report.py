@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
-from otel_usage.local.columns import CUSTOM, quoted
-from otel_usage.local.store import TABLE, UsageStore
-from otel_usage.schema import RecordKind, UsageEvent
+from ..schema import RecordKind, UsageEvent
+from .columns import CUSTOM, quoted
+from .store import TABLE, UsageStore
 
 SUCCESS_REASONS: Final = ("ok", "preflight", "not_modified", "idempotent_replay")
 """The reasons of requests that were served. A request with any other reason is an error."""

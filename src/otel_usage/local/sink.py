@@ -9,12 +9,12 @@ from threading import Lock
 from typing import Final
 from urllib.parse import parse_qs
 
-from otel_usage.local.access import Access
-from otel_usage.local.errors import StoreError
-from otel_usage.local.messages import Request, Response, error_response, json_response
-from otel_usage.local.receiver import Receiver
-from otel_usage.local.report import build_report
-from otel_usage.local.store import UsageStore
+from .access import Access
+from .errors import StoreError
+from .messages import Request, Response, error_response, json_response
+from .receiver import Receiver
+from .report import build_report
+from .store import UsageStore
 
 REPORT_PATH: Final = "/v1/usage/report"
 """Where the report is asked for: ``GET``, with ``?since=SECONDS`` for the last so many seconds."""

@@ -9,9 +9,9 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from otel_usage.local.columns import COLUMNS
-from otel_usage.local.errors import MissingExtraError, StoreError, StoreLockedError, StoreMissingError
-from otel_usage.local.otlp import ReceivedSpan
+from .columns import COLUMNS
+from .errors import MissingExtraError, StoreError, StoreLockedError, StoreMissingError
+from .otlp import ReceivedSpan
 
 if TYPE_CHECKING:
     import duckdb

@@ -1,8 +1,8 @@
 """Tools for testing a service that uses ``otel_usage``. They need no extra."""
 
-from otel_usage.local.otlp import ReceivedEvent, ReceivedLink, ReceivedSpan
-from otel_usage.testing.axiom_stub import AxiomStub, StubRequest
-from otel_usage.testing.faults import (
+from ..local.otlp import ReceivedEvent, ReceivedLink, ReceivedSpan
+from .axiom_stub import AxiomStub, StubRequest
+from .faults import (
     Fault,
     Garbage,
     Hang,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from otel_usage.local.access import Access
-from otel_usage.local.http_server import HttpServer, Transmission
-from otel_usage.local.limits import FieldLimits
-from otel_usage.local.messages import Request, Response
-from otel_usage.local.otlp import MAX_BODY_BYTES, ReceivedSpan
-from otel_usage.local.receiver import MAX_SPANS, TRACES_PATH, Exchange, Judge, Receiver
-from otel_usage.testing.faults import Fault, Outcome, Refuse
+from ..local.access import Access
+from ..local.http_server import HttpServer, Transmission
+from ..local.limits import FieldLimits
+from ..local.messages import Request, Response
+from ..local.otlp import MAX_BODY_BYTES, ReceivedSpan
+from ..local.receiver import MAX_SPANS, TRACES_PATH, Exchange, Judge, Receiver
+from .faults import Fault, Outcome, Refuse
 
 _SHOWN_NAMES: Final = 10
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from otel_usage.local.http_server import Transmission, encode_response
-from otel_usage.local.messages import Response, error_response
-from otel_usage.local.otlp import ReceivedSpan
-from otel_usage.local.receiver import Exchange, export_response
+from ..local.http_server import Transmission, encode_response
+from ..local.messages import Response, error_response
+from ..local.otlp import ReceivedSpan
+from ..local.receiver import Exchange, export_response
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
