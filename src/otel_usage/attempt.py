@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from .identity import UsageIdentity
 from .request import UsageRequest, type_name
 from .request_facts import method_of
 from .runtime import active
-from .schema import RecordKind
+from .schema import BY_KEY, RecordKind
 from .scope import UsageScope, current
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class UpstreamNaming:
     """Attempts that a hook has recorded under this name."""
 
 
+_PROVIDER: Final = BY_KEY["usage.provider"]
 _NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstream", default=None)
 
 
@@ -58,7 +59,7 @@ class UpstreamAttempt:
 
     __slots__ = (
         "_context", "_finished", "_first_byte", "_name", "_parent", "_scope", "_start", "_started", "complete", "error",
-        "host", "method", "received", "recorder", "resend_count", "sent", "status",
+        "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class UpstreamAttempt:
         self.status: int | None = None
         self.sent = 0
         self.received = 0
+        self.expected: int | None = None  # bytes that there are to receive; None: its end tells
         self.resend_count = 0
         self.complete = False
         self.error: str | None = None
@@ -106,6 +108,8 @@ class UpstreamAttempt:
         if self._finished:
             return
         self._finished = True
+        if self.expected is not None and self.received >= self.expected:  # a reader may stop at the last byte
+            self.complete = True
         duration = time.perf_counter() - self._start
         if isinstance(self._scope, UsageRequest):
             self._scope.upstream_duration += duration
@@ -137,7 +141,7 @@ class UpstreamAttempt:
             attributes["usage.time_to_first_byte"] = self._first_byte - self._start
         self.recorder.emit(
             RecordKind.UPSTREAM,
-            f"{provider} {self._name.operation}" if self._name.operation else provider,
+            _title(provider, self._name.operation),
             self._context,
             attributes,
             start_time=self._started,
@@ -145,6 +149,11 @@ class UpstreamAttempt:
             parent=self._parent,
             failed=bad_status or self.error is not None,
         )
+
+
+def _title(*parts: str | None) -> str:
+    """The span's name: of what may leave as an attribute, and nothing longer."""
+    return " ".join(part for part in parts if part and _PROVIDER.accept(part)) or RecordKind.UPSTREAM.value
 
 
 class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib's own do
@@ -156,29 +165,40 @@ class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib
 
     def __init__(self, provider: str, operation: str | None = None, *, cache_status: str | None = None) -> None:
         """``cache_status`` is what the cache in front of the call said, one of ``schema.CACHE_STATUSES``."""
-        self._naming = UpstreamNaming(provider, operation, cache_status)
-        self._token: Token[UpstreamNaming | None] | None = None
-        self._began = (0, 0.0)
+        self._says = (provider, operation, cache_status)
+        self._block: _Block | None = None
 
     def __enter__(self) -> None:
-        self._token = _NAMING.set(self._naming)
-        self._began = (time.time_ns(), time.perf_counter())
+        self._block = _Block(*self._says, owner=self, around=_NAMING.get())
+        _NAMING.set(self._block)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            _NAMING.reset(self._token)
-        if self._naming.attempts == 0:
-            self._record_block(exc)
+        here, block = _NAMING.get(), self._block
+        if isinstance(here, _Block) and here.owner is self:  # not so where a generator is closed in another context
+            _NAMING.set(here.around)
+            block = here  # tasks and threads may share one `upstream`: each has a block of its own
+        if block is not None and block.attempts == 0:
+            _record(block, exc)
 
-    @guarded(None)
-    def _record_block(self, error: BaseException | None) -> None:
-        recorder = active()
-        if recorder is None:
-            return
-        attempt = UpstreamAttempt(recorder, self._naming, None, None, self._began)
-        attempt.complete = True
-        if error is not None:
-            attempt.failed(error)
-        attempt.finish()
+
+@dataclass(slots=True, kw_only=True)
+class _Block(UpstreamNaming):
+    """One entering of :class:`upstream`."""
+
+    owner: upstream
+    around: UpstreamNaming | None
+    began: tuple[int, float] = field(default_factory=lambda: (time.time_ns(), time.perf_counter()))
+
+
+@guarded(None)
+def _record(block: _Block, error: BaseException | None) -> None:
+    recorder = active()
+    if recorder is None:
+        return
+    attempt = UpstreamAttempt(recorder, block, None, None, block.began)
+    attempt.complete = True
+    if error is not None:
+        attempt.failed(error)
+    attempt.finish()

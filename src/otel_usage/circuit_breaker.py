@@ -67,7 +67,7 @@ class CircuitBreaker:
 
     def allow(self) -> bool:
         """Whether an attempt may be made now. When the breaker is open and its delay is over, this hands out the one
-        probe, whose end must be told with :meth:`succeed` or :meth:`fail`.
+        probe, whose end must be told with :meth:`succeed`, :meth:`fail` or :meth:`give_back`.
         """
         if self._state is BreakerState.CLOSED:
             return True
@@ -100,6 +100,13 @@ class CircuitBreaker:
             return True
         self._open(min(self._delay * 2, self._policy.longest_delay))
         return False
+
+    def give_back(self) -> None:
+        """The attempt that was allowed came to nothing before it reached the sink: the probe, if it was one, is there
+        to be had again. Does nothing in any other state.
+        """
+        if self._state is BreakerState.HALF_OPEN:
+            self._state = BreakerState.OPEN
 
     def _open(self, delay: float) -> None:
         self._state = BreakerState.OPEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -81,19 +82,26 @@ class UsageConfig:
 
     def __post_init__(self) -> None:
         _require(_DATASET.fullmatch(self.axiom_dataset), "AXIOM_DATASET", self.axiom_dataset, _DATASET_FORM)
-        _require(_DOMAIN.fullmatch(self.axiom_domain), "AXIOM_DOMAIN", self.axiom_domain, _DOMAIN_FORM)
+        shown = None if "@" in self.axiom_domain else self.axiom_domain  # a URL with a password, by mistake
+        _require(_DOMAIN.fullmatch(self.axiom_domain), "AXIOM_DOMAIN", shown, _DOMAIN_FORM)
         _require(
             self.axiom_token is None or _TOKEN.fullmatch(self.axiom_token), "AXIOM_API_TOKEN", None,
             "an Axiom API token: printable ASCII without spaces, such as xaat-…",
         )  # fmt: skip
         if self.otlp_endpoint is not None:
             _check_endpoint(self.otlp_endpoint, self.otlp_protocol)
+        else:
+            over_http = self.otlp_protocol is OtlpProtocol.HTTP_PROTOBUF
+            _require(over_http, "USAGE_OTLP_PROTOCOL", self.otlp_protocol.value, _AXIOM_PROTOCOL_FORM)
         for setting, pepper in (("USAGE_KEY_PEPPER", self.key_pepper), ("USAGE_UA_PEPPER", self.user_agent_pepper)):
-            _require(pepper is None or len(pepper) >= 16, setting, None, "a secret of at least 16 characters")
+            _require(pepper is None or _strong(pepper), setting, None, _PEPPER_FORM)
         for key in self.personal:
             _require(key in PERSONAL_KEYS, "USAGE_PERSONAL", key, f"keys among {', '.join(sorted(PERSONAL_KEYS))}")
-        for seconds, tier in self.cache_bands:
-            _require(seconds > 0 and tier in CACHE_TIERS, "cache_bands", tier, f"one of {', '.join(CACHE_TIERS)}")
+        limits = [seconds for seconds, _ in self.cache_bands]
+        ascending = limits == sorted(limits) and all(seconds > 0 for seconds in limits)
+        _require(ascending, "cache_bands", str(limits), "ascending numbers of seconds above 0")
+        for _, tier in self.cache_bands:
+            _require(tier in CACHE_TIERS, "cache_bands", tier, f"one of {', '.join(CACHE_TIERS)}")
         for setting in ("queue_size", "batch_size", "schedule_delay", "export_timeout", "shutdown_timeout"):
             value = getattr(self, setting)
             _require(value > 0, setting, str(value), "a number above 0")
@@ -112,13 +120,13 @@ class UsageConfig:
     def to_axiom(self) -> bool:
         """Whether spans go to Axiom itself, which refuses them without a token."""
         host = _host(urlsplit(self.endpoint))
-        return host == "axiom.co" or host.endswith(".axiom.co")
+        return self.otlp_endpoint is None or host == "axiom.co" or host.endswith(".axiom.co")
 
     @property
     def token_may_travel(self) -> bool:
         """Whether the way to the endpoint keeps the token secret: TLS, or this machine."""
         url = urlsplit(self.endpoint)
-        return url.scheme == "https" or _host(url) in {"localhost", "::1"} or _host(url).startswith("127.")
+        return url.scheme == "https" or is_loopback(_host(url))
 
     @property
     def known_reasons(self) -> frozenset[str]:
@@ -143,6 +151,16 @@ class UsageConfig:
         readers: dict[str, tuple[str, Callable[[str, str], object]]] = VARIABLES
         found = {setting: read(name, env[name]) for name, (setting, read) in readers.items() if name in env}
         return cls(**found)  # type: ignore[arg-type]  # the table names the fields with their readers
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its address or as ``localhost``. Another name only looks like one: whoever
+    owns ``127.0.0.1.example.com`` decides where it leads.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -171,25 +189,56 @@ def _names(_name: str, value: str) -> frozenset[str]:
 
 
 def _pairs(name: str, value: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    for host, _, provider in pairs:
-        good = _HOST_PATTERN.fullmatch(host.strip()) and provider.strip()
-        _require(
-            good, name, f"{host}={provider}", "host=name pairs, such as api.openai.com=openai,*.finance.com=quotes"
-        )
-    return {host.strip().lower(): provider.strip() for host, _, provider in pairs}
+    accepts = "host=name pairs, such as api.openai.com=openai,*.finance.com=quotes"
+    pairs = {}
+    for part in filter(None, map(str.strip, value.split(","))):
+        host, _, provider = map(str.strip, part.partition("="))
+        _require(_HOST_PATTERN.fullmatch(host) and provider, name, part, accepts)
+        pairs[host.lower()] = provider
+    return pairs
 
 
-def _callable(name: str, value: str) -> IdentityHook:
-    accepts = "module:callable, such as shop.auth:usage_identity"
-    module, _, attribute = value.partition(":")
-    _require(module and attribute, name, value, accepts)
-    try:
-        hook = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(name, value, f"{accepts} ({error})") from error
-    _require(callable(hook), name, value, accepts)
-    return hook  # type: ignore[no-any-return]  # what it returns is checked at each call
+class NamedCallable:
+    """A callable by its name, loaded when it is first needed and not before.
+
+    Settings are read before the application is: importing its module then would import its frameworks too, ahead of
+    the instrumentations that have to come first, and from a search path that its server has not completed yet.
+    """
+
+    def __init__(self, setting: str, name: str) -> None:
+        self._setting = setting
+        self._name = name
+        self._module, _, self._attribute = name.partition(":")
+        whole = self._module and self._attribute and not self._module.startswith(".")
+        _require(whole, setting, name, _CALLABLE_FORM)
+        self._loaded: Callable[..., Any] | ConfigError | None = None
+
+    def load(self) -> Callable[..., Any]:
+        """The callable itself.
+
+        Raises:
+            ConfigError: there is no such module or attribute, or it cannot be called.
+        """
+        if self._loaded is None:
+            self._loaded = self._import()
+        if isinstance(self._loaded, ConfigError):
+            raise self._loaded
+        return self._loaded
+
+    def __call__(self, *args: Any) -> Any:
+        return self.load()(*args)
+
+    def _import(self) -> Callable[..., Any] | ConfigError:
+        try:
+            found = getattr(import_module(self._module), self._attribute)
+        except (ImportError, AttributeError) as error:
+            return self._error(str(error))
+        except Exception as error:  # the application's module, and its words, which may hold anything
+            return self._error(f"{type(error).__qualname__} while importing it")
+        return found if callable(found) else self._error("it cannot be called")
+
+    def _error(self, why: str) -> ConfigError:
+        return ConfigError(self._setting, self._name, f"{_CALLABLE_FORM} ({why})")
 
 
 VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
@@ -198,7 +247,7 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "AXIOM_DOMAIN": ("axiom_domain", _text),
     "USAGE_OTLP_ENDPOINT": ("otlp_endpoint", _text),
     "USAGE_OTLP_PROTOCOL": ("otlp_protocol", _protocol),
-    "USAGE_IDENTITY": ("identity", _callable),
+    "USAGE_IDENTITY": ("identity", NamedCallable),
     "USAGE_KEY_PEPPER": ("key_pepper", _text),
     "USAGE_UA_PEPPER": ("user_agent_pepper", _text),
     "USAGE_PROVIDERS": ("providers", _pairs),
@@ -209,9 +258,13 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
 
 _DATASET: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _DATASET_FORM: Final = "a dataset's name: letters, digits, _ . - (at most 128)"
-_DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d+)?")
-_DOMAIN_FORM: Final = f"a host name without scheme or path, such as {AXIOM_DOMAIN} or api.axiom.co"
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_DOMAIN_FORM: Final = f"a host name without scheme, port or path, such as {AXIOM_DOMAIN} or api.axiom.co"
+_CALLABLE_FORM: Final = "module:callable, such as shop.auth:usage_identity"
 _TOKEN: Final = re.compile(r"[!-~]+")
+_PEPPER_FORM: Final = "a secret of at least 16 printable characters, not counting the name of its key before a colon"
+_AXIOM_PROTOCOL_FORM: Final = "http/protobuf for Axiom; grpc needs USAGE_OTLP_ENDPOINT"
+_NOT_IN_URL: Final = re.compile(r"[@?#\\\s\x00-\x1f\x7f\ud800-\udfff]")
 _HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.:-]+")
 
 
@@ -220,20 +273,24 @@ def _require(condition: object, setting: str, got: str | None, accepts: str) -> 
         raise ConfigError(setting, got, accepts)
 
 
+def _strong(pepper: str) -> bool:
+    _, _, after = pepper.partition(":")
+    return len(after or pepper) >= 16 and pepper.isprintable()
+
+
 def _check_endpoint(endpoint: str, protocol: OtlpProtocol) -> None:
     example = "http://localhost:4317" if protocol is OtlpProtocol.GRPC else "http://localhost:4318"
     accepts = f"an http:// or https:// URL without user, query or fragment, such as {example}"
+    shown = None if "@" in endpoint or "?" in endpoint else endpoint  # a password or a key may be in it
     try:
         url = urlsplit(endpoint)
         port_is_number = url.port is None or url.port > 0
     except ValueError:
-        raise ConfigError("USAGE_OTLP_ENDPOINT", endpoint, accepts) from None
-    if url.username is not None or url.password is not None:
-        raise ConfigError("USAGE_OTLP_ENDPOINT", None, accepts)
-    good = url.scheme in ("http", "https") and url.hostname and port_is_number and not url.query and not url.fragment
-    _require(good, "USAGE_OTLP_ENDPOINT", endpoint, accepts)
+        raise ConfigError("USAGE_OTLP_ENDPOINT", shown, accepts) from None
+    good = url.scheme in ("http", "https") and url.hostname and port_is_number and not _NOT_IN_URL.search(endpoint)
+    _require(good, "USAGE_OTLP_ENDPOINT", shown, accepts)
     bare = protocol is not OtlpProtocol.GRPC or url.path in ("", "/")
-    _require(bare, "USAGE_OTLP_ENDPOINT", endpoint, f"{accepts}; for gRPC without a path")
+    _require(bare, "USAGE_OTLP_ENDPOINT", shown, f"{accepts}; for gRPC without a path")
 
 
 def _host(url: SplitResult) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from traceback import extract_tb
 from typing import Final, ParamSpec, TypeVar
 
+from .errors import UsageError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F")
@@ -39,6 +41,8 @@ def report(site: str, error: BaseException) -> None:
 
 
 def _describe(error: BaseException) -> str:
+    if isinstance(error, UsageError):
+        return str(error)  # our own words, which hold no secret
     name = type(error).__qualname__
     frames = extract_tb(error.__traceback__)
     if isinstance(error, TypeError) and len(frames) == 1:

@@ -20,10 +20,20 @@ UNMAPPED_ENTERPRISE: Final = "enterprise-unmapped"
 HASH_CACHE_SIZE: Final = 8192
 """Hashes that are remembered at most. A miss costs under a microsecond."""
 
+HASH_CACHE_LENGTH: Final = 512
+"""Characters of the longest value whose hash is remembered: a client chooses how long its headers are."""
+
+TIER_LIMIT: Final = 10**9
+"""A tier is below it. Anything above is no tier, and would not fit into the data."""
+
 
 @dataclass(frozen=True, slots=True)
 class UsageIdentity:
-    """Who a request is counted for. None: not known."""
+    """Who a request is counted for. None: not known.
+
+    A tier that is none (see :func:`coerce_tier`) is not known, nor is tier 0 where the tier could not be read; a
+    provenance that is none is ``unverified``.
+    """
 
     customer_id: str | None = None
     """The account that is billed."""
@@ -37,6 +47,14 @@ class UsageIdentity:
     provenance: str = "unavailable"
     """``verified``, ``unverified`` or ``unavailable``."""
 
+    def __post_init__(self) -> None:
+        # Here and not where identities are made, so that it holds also of an application's own and of merged ones.
+        if not isinstance(self.provenance, str) or self.provenance not in _SURENESS:
+            object.__setattr__(self, "provenance", "unverified")
+        tier = coerce_tier(self.tier, self.auth_kind)
+        unread = tier == 0 and self.provenance == "unavailable" and self.auth_kind != "anon"
+        object.__setattr__(self, "tier", None if unread else tier)
+
     @property
     def known(self) -> bool:
         """Whether anybody has said who is calling, be it only that the caller is anonymous."""
@@ -45,15 +63,19 @@ class UsageIdentity:
     def merged(self, later: UsageIdentity) -> UsageIdentity:
         """The identity with what ``later`` adds.
 
-        Facts as sure as these, or surer, replace them. Less sure facts are left out, with one exception: a tier that
-        could not be read (``unavailable``, and no tier known) makes the whole identity ``unavailable``, so that nobody
-        takes a missing tier for tier 0.
+        Facts as sure as these, or surer, replace them. Unverified facts are left out where there are surer ones, and
+        those of a known caller count as surer also while a tier that could not be read makes them ``unavailable``.
+        ``unavailable`` facts fill in what is not known; if no tier is known then, the whole identity is
+        ``unavailable``, so that nobody takes a missing tier for tier 0.
         """
-        if _SURENESS[later.provenance] < _SURENESS[self.provenance]:
-            tier_unread = later.provenance == "unavailable" and self.tier is None
-            return replace(self, provenance="unavailable") if tier_unread else self
         given = {name: value for name in _FACTS if (value := getattr(later, name)) is not None}
-        return replace(self, **given, provenance=later.provenance)
+        if later.provenance == "unverified" and self.known and self.provenance != "unverified":
+            return self
+        if _SURENESS[later.provenance] >= _SURENESS[self.provenance]:
+            return replace(self, **given, provenance=later.provenance)
+        filled = {name: value for name, value in given.items() if getattr(self, name) is None}
+        provenance = "unavailable" if self.tier is None else self.provenance
+        return replace(self, **filled, provenance=provenance)
 
     def attributes(self) -> dict[str, str | int]:
         """The identity as span attributes. What is not known is absent."""
@@ -64,9 +86,6 @@ class UsageIdentity:
                 found[key] = value
         return found
 
-
-UNKNOWN: Final = UsageIdentity()
-"""Nobody has said who is calling."""
 
 _KEYS: Final = (
     ("customer_id", "usage.customer.id"),
@@ -82,19 +101,22 @@ _SURENESS: Final = {provenance: rank for rank, provenance in enumerate(PROVENANC
 def coerce_tier(tier: object, auth_kind: str | None) -> int | None:
     """A tier as a whole number of 0 or more, or None if it is not known.
 
-    An anonymous caller is always tier 0. A numeric string is taken; a bool, a fraction, a negative number and
-    anything else is not known.
+    An anonymous caller is always tier 0. A numeric string is taken; a bool, a fraction, a negative number, one of
+    :data:`TIER_LIMIT` or more and anything else is not known.
     """
     if auth_kind == "anon":
         return 0
     if isinstance(tier, str) and _DIGITS.fullmatch(tier.strip()):
         return int(tier)
-    if isinstance(tier, int) and not isinstance(tier, bool) and tier >= 0:
-        return tier
+    if isinstance(tier, int) and not isinstance(tier, bool) and 0 <= tier < TIER_LIMIT:
+        return int(tier)  # an IntEnum's number
     return None
 
 
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
+
+UNKNOWN: Final = UsageIdentity()
+"""Nobody has said who is calling. Made here because making one takes the rules above."""
 
 
 class KeyedHash:
@@ -123,7 +145,7 @@ class KeyedHash:
 
     def __call__(self, value: str) -> str:
         """``key id:hex digest`` of ``value``."""
-        return self._digest(value)
+        return self._digest(value) if len(value) <= HASH_CACHE_LENGTH else self._digest.__wrapped__(value)
 
 
 _KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")

@@ -18,7 +18,7 @@ class LedgerSnapshot:
     rejected: int
     """Refused by the sink for good, one by one."""
     dropped: Mapping[str, int]
-    """Given up here, by reason: ``queue_full``, ``shutdown``, ``too_large``, ``no_token``."""
+    """Given up here, by reason: ``queue_full``, ``shutdown``, ``too_large``, ``unencodable``, ``no_token``."""
     queued: int
     """Waiting to be sent."""
     in_flight: int

@@ -17,10 +17,10 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from ._version import __version__
 from .allowlist import filter_attributes
-from .config import UsageConfig
+from .config import NamedCallable, UsageConfig
 from .identity import KeyedHash
 from .ledger import DropCounter
-from .schema import SCHEMA_URL, RecordKind
+from .schema import SCHEMA_URL, RecordKind, UsageEvent
 
 SPAN_KINDS: Final[Mapping[RecordKind, SpanKind]] = {
     RecordKind.REQUEST: SpanKind.SERVER,
@@ -29,6 +29,7 @@ SPAN_KINDS: Final[Mapping[RecordKind, SpanKind]] = {
     RecordKind.CUSTOM: SpanKind.INTERNAL,
 }
 
+_EVENTS: Final = frozenset(event.value for event in UsageEvent)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
@@ -66,6 +67,15 @@ class Recorder:
         self._ids = RandomIdGenerator()
         self._scope = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
 
+    def prepare(self) -> None:
+        """Load what would else be loaded by the first request. Called when an application starts.
+
+        Raises:
+            ConfigError: ``USAGE_IDENTITY`` names what is not there.
+        """
+        if isinstance(self.config.identity, NamedCallable):
+            self.config.identity.load()
+
     def new_trace_id(self) -> int:
         """A random trace id."""
         return self._ids.generate_trace_id()
@@ -95,8 +105,12 @@ class Recorder:
                 context=context,
                 parent=parent,
                 resource=self._resource,
-                attributes=self._allowed(kind, {"usage.kind": kind.value, **attributes}),
-                events=[Event(event, self._allowed(event, facts), time) for time, event, facts in events],
+                attributes=self._allowed(kind, {**attributes, "usage.kind": kind.value}),
+                events=[
+                    Event(event, self._allowed(event, facts), time)
+                    for time, event, facts in events
+                    if self._known(event)
+                ],
                 links=links,
                 kind=SPAN_KINDS[kind],
                 status=_ERROR if failed else _UNSET,
@@ -105,6 +119,13 @@ class Recorder:
                 instrumentation_scope=self._scope,
             )
         )
+
+    def _known(self, event: object) -> bool:
+        """Whether the schema has an event of this name. Any other name is free text, and is not even counted by it."""
+        known = isinstance(event, str) and event in _EVENTS
+        if not known:
+            self.drops.add("event:unknown")
+        return known
 
     def _allowed(self, place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         return filter_attributes(place, attributes, self.drops)

@@ -7,7 +7,7 @@ does nothing outside of one or when usage is off, and never raises.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 from .guard import guarded
@@ -15,8 +15,22 @@ from .identity import UsageIdentity, coerce_tier
 from .ledger import DropCounter
 from .request import UsageRequest
 from .runtime import active
-from .schema import CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, PROVENANCES, RecordKind, UsageEvent
+from .schema import (
+    BY_KEY,
+    CACHE_STATUSES,
+    CACHE_TIERS,
+    LIMIT_DECISIONS,
+    ORIGIN_KINDS,
+    PROVENANCES,
+    RecordKind,
+    UsageEvent,
+)
 from .scope import UsageScope, current
+
+T = TypeVar("T")
+
+LONGEST_CALL: Final = 86_400.0
+"""Seconds, below which the duration of a model call lies."""
 
 
 @guarded(None)
@@ -49,13 +63,15 @@ def identify(
     recorder = here.scope.recorder
     drops = recorder.drops
     if identity is None:
-        hashed = recorder.hash_key(principal) if recorder.hash_key is not None and principal else None
+        secret = _of(drops, "usage.principal.id", principal, str)
+        account = _of(drops, "usage.customer.id", customer_id, (str, int, UUID))
+        kind = _known(drops, "usage.auth.kind", auth_kind, recorder.auth_kinds)
         identity = UsageIdentity(
-            customer_id=None if customer_id is None else str(customer_id),
-            tier=coerce_tier(tier, auth_kind) if provenance != "unavailable" or auth_kind == "anon" else None,
-            plan=plan,
-            auth_kind=_known(drops, "usage.auth.kind", auth_kind, recorder.auth_kinds),
-            principal_id=hashed,
+            customer_id=None if account is None else str(account) or None,
+            tier=_tier(drops, tier) if provenance != "unavailable" else None,
+            plan=_of(drops, "usage.plan", plan, str),
+            auth_kind=kind,
+            principal_id=recorder.hash_key(secret) if recorder.hash_key is not None and secret else None,
             provenance=_known(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
         )
     here.scope.identify(identity)
@@ -96,8 +112,12 @@ def annotate(
         "usage.domain": domain,
     }
     request.annotations.update({key: value for key, value in found.items() if value is not None})
-    if route is not None:
-        request.route, request.mounted = route, ""
+    template = BY_KEY["http.route"].accept(route)
+    if isinstance(template, str):
+        request.mounted = ""
+        request.matched(template)
+    elif route is not None:
+        drops.add("http.route")
 
 
 @guarded(None)
@@ -153,7 +173,7 @@ def record_llm(
         prompt_chars: Characters of the prompt.
         stage: The step of the application that asked.
         fallback_index: Which attempt it was in the chain of fallbacks, from 0.
-        duration: Seconds that it took.
+        duration: Seconds that it took. Less than 0, or :data:`LONGEST_CALL` or more: not known, and recorded as 0.
         reason: How it ended, one of ``schema.REASONS`` or a registered reason.
     """
     recorder = active()
@@ -165,6 +185,7 @@ def record_llm(
     context = recorder.new_context(parent.trace_id) if parent is not None else scope.context
     known_reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons)
     end = time.time_ns()
+    took = round(duration * 1e9) if 0.0 <= duration < LONGEST_CALL else 0
     facts: dict[str, Any] = {
         **scope.inherited(),
         "gen_ai.provider.name": provider,
@@ -184,7 +205,7 @@ def record_llm(
             f"{provider} {model}",
             context,
             {**facts, **identity.attributes()},
-            start_time=end - round(duration * 1e9),
+            start_time=end - took,
             end_time=end,
             parent=parent,
             failed=known_reason != "ok",
@@ -207,7 +228,27 @@ def _event(event: UsageEvent, facts: dict[str, Any], values: tuple[str, ...] | N
 
 def _known(drops: DropCounter, key: str, value: str | None, values: frozenset[str] | tuple[str, ...]) -> str | None:
     """``value`` if it is a known one, else None, counted: a misspelt word must not become a value of its own."""
-    if value is None or value in values:
-        return value
+    word = _of(drops, key, value, str)
+    if word is None or word in values:
+        return word
     drops.add(key)
     return None
+
+
+def _of(drops: DropCounter, key: str, value: T | None, types: type | tuple[type, ...]) -> T | None:
+    """``value`` if it is of one of ``types``, else None, counted: one bad argument must not cost the good ones.
+
+    A string is plain then, also where it was a member of an enum.
+    """
+    if value is None or isinstance(value, bool) or not isinstance(value, types):
+        if value is not None:
+            drops.add(key)
+        return None
+    return cast("T", str.__str__(value)) if isinstance(value, str) else value
+
+
+def _tier(drops: DropCounter, tier: object) -> int | None:
+    found = coerce_tier(tier, None)
+    if found is None and tier is not None:
+        drops.add("usage.tier")
+    return found

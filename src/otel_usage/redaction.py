@@ -8,20 +8,24 @@ from typing import Final
 REDACTED: Final = "[redacted]"
 """Stands in the place of what was taken out."""
 
+_START: Final = r"(?<![A-Za-z0-9])"  # a secret may follow an underscore, which to \b is a letter
+
 _SECRET: Final = re.compile(
     "|".join(
         (
-            r"(?i:\b(?:bearer|basic)\s+[a-z0-9._~+/=-]{8,})",  # an Authorization header (RFC 6750, RFC 7617)
-            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?",  # a JSON Web Token (RFC 7519)
-            r"\bxa(?:at|pt)-[A-Za-z0-9-]{8,}",  # Axiom API and personal tokens
-            r"\b(?:sk|pk|rk)[_-](?:live|test|proj|ant|or)[_-][A-Za-z0-9_-]{8,}",  # Stripe, OpenAI, Anthropic and kin
-            r"\bsk-[A-Za-z0-9]{20,}",
-            r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",  # AWS access keys
-            r"\bgh[pousr]_[A-Za-z0-9]{20,}",  # GitHub tokens
-            r"\bxox[abprs]-[A-Za-z0-9-]{10,}",  # Slack tokens
-            r"\bAIza[A-Za-z0-9_-]{30,}",  # Google API keys
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*",  # PEM (RFC 7468)
-            r"://[^/\s:@]+:[^/\s@]+@",  # user and password in a URL
+            _START + r"(?i:(?:bearer|basic)\s+[a-z0-9._~+/=-]{8,})",  # an Authorization header (RFC 6750, RFC 7617)
+            _START + r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?",  # a JSON Web Token (RFC 7519)
+            _START + r"xa(?:at|pt)-[A-Za-z0-9-]{8,}",  # Axiom API and personal tokens
+            # Stripe, OpenAI, Anthropic and kin
+            _START + r"(?:sk|pk|rk)[_-](?:live|test|proj|ant|or|svcacct|admin)[_-][A-Za-z0-9_-]{8,}",
+            _START + r"sk-[A-Za-z0-9]{20,}",
+            _START + r"whsec_[A-Za-z0-9+/=]{16,}",  # Stripe's and Svix's webhook secrets
+            _START + r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",  # AWS access keys
+            _START + r"(?:gh[pousr]_|github_pat_|glpat-)[A-Za-z0-9_-]{20,}",  # GitHub and GitLab tokens
+            _START + r"xox[abeprs]-[A-Za-z0-9-]{10,}",  # Slack tokens
+            _START + r"AIza[A-Za-z0-9_-]{30,}",  # Google API keys
+            r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----[\s\S]*",  # PEM (RFC 7468), PGP
+            r"://[^/\s@?#]+@",  # user and password in a URL
         )
     )
 )

@@ -39,13 +39,23 @@ class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
 
     __slots__ = (
-        "_ended", "_first_byte", "_headers", "_peer", "_start", "_started", "annotations", "cache_control",
-        "client_gone", "complete", "error", "method", "mounted", "preflight", "reason", "received", "request_id", "route",
-        "sent", "status", "upstream_count", "upstream_duration", "upstream_received",
+        "_asked", "_ended", "_first_byte", "_headers", "_peer", "_start", "_started", "annotations", "cache_control",
+        "carrier", "client_gone", "complete", "error", "found", "method", "mounted", "preflight", "reason", "received",
+        "request_id", "route", "sent", "status", "upstream_count", "upstream_duration", "upstream_received",
     )  # fmt: skip
 
-    def __init__(self, recorder: Recorder, method: str, headers: Mapping[str, str], peer: str | None) -> None:
-        """``headers`` holds those of :data:`HEADERS` that were sent; ``peer`` is the address of the connection."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        method: str,
+        headers: Mapping[str, str],
+        peer: str | None,
+        carrier: Mapping[str, Any],
+    ) -> None:
+        """``headers`` holds those of :data:`HEADERS` that were sent; ``peer`` is the address of the connection.
+
+        ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver.
+        """
         super().__init__(recorder, trace_id_of(headers.get("traceparent")))
         self._started = time.time_ns()
         self._start = time.perf_counter()
@@ -53,6 +63,8 @@ class UsageRequest(UsageScope):
         self._first_byte: float | None = None
         self._headers = headers
         self._peer = peer
+        self.carrier = carrier
+        self._asked = False
         self.method = method_of(method)
         self.preflight = method == "OPTIONS" and "access-control-request-method" in headers
         self.request_id = f"{recorder.new_trace_id():032x}"
@@ -60,6 +72,7 @@ class UsageRequest(UsageScope):
         self.reason: str | None = None
         self.route: str | None = None
         self.mounted = ""
+        self.found = False
         self.status: int | None = None
         self.cache_control: str | None = None
         self.received = 0
@@ -74,38 +87,51 @@ class UsageRequest(UsageScope):
     @property
     def aborted(self) -> bool:
         """Whether the exchange was cut off before the response's last byte."""
-        return not self.complete and (self.client_gone or self.error is not None)
+        return not self.complete
 
     @property
     def template(self) -> str | None:
         """The route's template with the templates of the mounts around it. None: no route has matched."""
         if self.route is not None:
             return self.mounted + self.route
-        return f"{self.mounted}/{{path}}" if self.mounted else None
+        return f"{self.mounted}/{{path}}" if self.mounted or self.found else None
 
-    def response_started(self, status: int, cache_control: str | None, carrier: Mapping[str, Any]) -> None:
-        """The response begins. ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver."""
+    def matched(self, template: str) -> None:
+        """A route of this template serves the request, beneath the mounts that it came through."""
+        self.route = template
+        self.found = True
+
+    def entered(self, prefix: str, *, routes: bool) -> None:
+        """The request has come through a mount. ``routes``: what is mounted there has routes of its own to match."""
+        self.mounted += prefix
+        self.found = not routes
+
+    def response_started(self, status: int, cache_control: str | None) -> None:
+        """The response begins."""
         self.status = status
         self.cache_control = cache_control
         self._first_byte = time.perf_counter()
         self.bind_trace()
-        self._ask(carrier)
+        self._ask()
 
     def response_sent(self, size: int) -> None:
         """``size`` more bytes of the body have been sent."""
         self.sent += size
         self._ended = time.perf_counter()
 
-    def failed(self, error: BaseException, carrier: Mapping[str, Any]) -> None:
-        """The application raised. Where no response was started, the server answers 500 for it (PEP 3333, ASGI)."""
+    def failed(self, error: BaseException) -> None:
+        """The application raised."""
         self.error = type_name(error)
-        if not isinstance(error, Exception):  # cancelled: nobody waits for the answer any more
+        if not isinstance(error, (Exception, SystemExit, KeyboardInterrupt)):
+            # Cancelled: nobody waits for the answer any more. A process that is told to stop is not the client's doing.
             self.client_gone = True
-        elif self.status is None:
-            self.status = 500
-            self._ask(carrier)
 
     def close(self) -> None:
+        """The exchange is over. Where no response was started, the server answers 500."""
+        if not self._asked:
+            self._ask()
+        if self.status is None and not self.client_gone:
+            self.status, self.complete, self.sent = 500, True, 0
         super().close()
         end = self._ended if self._ended is not None else time.perf_counter()
         self.recorder.emit(
@@ -117,19 +143,30 @@ class UsageRequest(UsageScope):
             end_time=self._started + round((end - self._start) * 1e9),
             events=self.events,
             links=(self.link,) if self.link is not None else (),
-            failed=self.status is not None and self.status >= 500,
+            failed=not self._served and not self._abandoned,
         )
 
     def inherited(self) -> dict[str, Any]:
         return {"usage.request.id": self.request_id, "usage.route": self.template}
 
-    def _ask(self, carrier: Mapping[str, Any]) -> None:
+    @property
+    def _abandoned(self) -> bool:
+        """Whether the client left before the response's last byte."""
+        return self.client_gone and not self.complete
+
+    @property
+    def _served(self) -> bool:
+        """Whether there was a whole answer that is not a server's failure."""
+        return self.complete and self.status is not None and self.status < 500
+
+    def _ask(self) -> None:
         """Ask the application's resolver. What ``identify()`` said explicitly goes before its answer."""
+        self._asked = True
         ask = self.recorder.config.identity
         if ask is None:
             return
         try:
-            found = ask(carrier)
+            found = ask(self.carrier)
         except Exception as error:  # the application's code, on a path that must not raise
             report("USAGE_IDENTITY", error)
             return
@@ -176,13 +213,14 @@ class UsageRequest(UsageScope):
         return derived if self.reason is None or (self.reason == "ok" and derived != "ok") else self.reason
 
     def _derived_reason(self) -> str:
-        if self.client_gone and not self.complete:
+        if self._abandoned:
             return "client_aborted"
-        served = self.complete and (self.status or 0) < 500
-        if self.error is not None and not served:  # an error in the work after a response is not the response's
+        if self.error is not None and not self._served:  # an error in the work after a response is not the response's
             return "unhandled_exception"
-        has_route = self.route is not None or bool(self.mounted)
-        return reason_of(status=self.status, method=self.method, has_route=has_route, is_preflight=self.preflight)
+        status = (
+            self.status if self.complete else None
+        )  # of what the application itself cut off, its status says little
+        return reason_of(status=status, method=self.method, has_route=self.found, is_preflight=self.preflight)
 
     def _cache_tier(self) -> str | None:
         if self.method != "GET" or self.status not in (200, 304):

@@ -16,8 +16,12 @@ PERSONAL_LENGTH: Final = 512
 _METHODS: Final = {method: method for method in HTTP_METHODS}
 _VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL)
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
+_TRACEPARENT: Final = re.compile(
+    # Version 00 is 55 characters and no more; later ones may go on. A parent of all zeros is none.
+    r"(?!ff|00.{54})[0-9a-f]{2}-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
+    re.DOTALL,
+)
 _SENTRY_TRACE: Final = re.compile(r"([0-9a-f]{32})(?:-[0-9a-f]{16}(?:-[01])?)?")
 
 
@@ -27,9 +31,9 @@ def method_of(method: str) -> str:
 
 
 def host_of(host: str | None) -> str | None:
-    """The host of a ``Host`` header, without its port, or None if it is not one."""
+    """The host of a ``Host`` header, without its port and an IPv6 address's brackets, or None if it is not one."""
     match = _HOST.fullmatch(host) if host else None
-    return match[1].lower() if match else None
+    return (match[1] or match[2]).lower() if match else None
 
 
 def client_request_id(value: str | None) -> str | None:
@@ -66,7 +70,7 @@ def reason_of(*, status: int | None, method: str, has_route: bool, is_preflight:
     """
     if status is None:
         return "server_error"
-    if is_preflight and method == "OPTIONS":
+    if is_preflight and method == "OPTIONS" and status < 500:
         return "preflight" if status < 400 else "cors_error"
     if status == 304:
         return "not_modified"

@@ -95,15 +95,13 @@ class Attribute:
 
         A bool is never taken for a number. An int is taken for a double.
         """
-        if type(value) is _PYTHON_TYPES[self.type]:
-            if type(value) is str and len(value) > self.cap:
-                return None
-            return value  # type: ignore[return-value]  # the table above is what narrows it
-        if self.type is ValueType.DOUBLE and type(value) is int:
+        if isinstance(value, StrEnum):
+            value = value.value
+        if self.type is ValueType.DOUBLE and type(value) is int and abs(value) < 1 << 63:
             return float(value)
-        if self.type is ValueType.STRING and isinstance(value, StrEnum):
-            return str(value)
-        return None
+        if type(value) is not _PYTHON_TYPES[self.type] or (type(value) is str and len(value) > self.cap):
+            return None
+        return value  # type: ignore[return-value]  # the table of types is what narrows it
 
 
 _PYTHON_TYPES: Final[Mapping[ValueType, type]] = {

@@ -7,6 +7,7 @@ extract from a request replace that context whole, and whatever is in it can be 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanContext
 
+from .guard import guarded
 from .identity import UNKNOWN, UsageIdentity
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ class UsageScope:
         self.link: Link | None = None
         self.closed_at: float | None = None
         self._context: SpanContext | None = None
-        self._waiting: list[Callable[[UsageIdentity], None]] = []
+        # A deque: each of several threads that attribute at the same time takes spans that no other takes.
+        self._waiting: deque[Callable[[UsageIdentity], None]] = deque()
 
     @property
     def scope(self) -> UsageScope:
@@ -104,12 +107,8 @@ class UsageScope:
 
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
-        if self.identity.known or self.closed_at is not None:
-            emit(self.identity)
-            return
-        self._waiting.append(emit)
-        if len(self._waiting) > PENDING_LIMIT:
-            self._waiting.pop(0)(self.identity)
+        self._waiting.append(emit)  # first: what another thread says from here on finds it there
+        self._attribute(keep=0 if self.identity.known or self.closed_at is not None else PENDING_LIMIT)
 
     def inherited(self) -> dict[str, Any]:
         """The attributes that spans within the scope share with it, beside its identity."""
@@ -120,10 +119,13 @@ class UsageScope:
         self.closed_at = time.monotonic()
         self._attribute()
 
-    def _attribute(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for emit in waiting:
-            emit(self.identity)
+    def _attribute(self, keep: int = 0) -> None:
+        while len(self._waiting) > keep:
+            try:
+                emit = self._waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            _emit(emit, self.identity)
 
     def _link_to_user(self) -> int | None:
         """Link to the application's current span if its backend will have it. Returns the trace it is in."""
@@ -138,6 +140,12 @@ class UsageScope:
         if context.trace_flags.sampled:
             self.link = Link(SpanContext(target.trace_id, target.span_id, target.is_remote, target.trace_flags))
         return context.trace_id
+
+
+@guarded(None)
+def _emit(emit: Callable[[UsageIdentity], None], identity: UsageIdentity) -> None:
+    """One span's failure must not keep those that wait behind it, nor the request's own."""
+    emit(identity)
 
 
 _CURRENT: Final[ContextVar[Recording | None]] = ContextVar("otel_usage.current", default=None)

@@ -132,17 +132,18 @@ class UsageSpan(Span):
             leave(self._token)
         end = self._started + round((time.perf_counter() - self._start) * 1e9) if end_time is None else end_time
         parent = self._parent.context if self._parent is not None else None
+        name, attributes, events = self._name, dict(self._attributes), list(self._events)  # later calls change nothing
 
         def emit(identity: UsageIdentity) -> None:
             scope.recorder.emit(
                 RecordKind.CUSTOM,
-                self._name,
+                name,
                 self._context,
-                {**scope.inherited(), **identity.attributes(), **self._attributes},
+                {**scope.inherited(), **identity.attributes(), **attributes},
                 start_time=self._started,
                 end_time=end,
                 parent=parent,
-                events=self._events,
+                events=events,
                 links=(scope.link,) if parent is None and scope.link is not None else (),
                 failed=self._failed,
             )
@@ -153,7 +154,7 @@ class UsageSpan(Span):
 
 
 def usage_span(name: str, *, quantity: float | None = None, unit: str | None = None) -> UsageSpan:
-    """Make a span for work that the application names, as in ``with usage_span("report.render", quantity=3): …``.
+    """Make a span for work that the application names: a context manager, which times what is within it.
 
     Works in sync and async code, within a request and outside of one. When usage is off it does nothing.
 

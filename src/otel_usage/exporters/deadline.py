@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -11,7 +12,7 @@ T = TypeVar("T")
 
 
 class DeadlineExceeded(Exception):
-    """The call did not end in time."""
+    """The call did not end in time, or there is no time left for one."""
 
 
 class _Job(Generic[T]):
@@ -51,30 +52,45 @@ class DeadlineRunner:
         self._idle = threading.Event()
         self._idle.set()
         self._thread: threading.Thread | None = None
+        self._stopped = False
 
     def run(self, call: Callable[[], T], timeout: float, abort: Callable[[], None]) -> T:
-        """``call()``, or DeadlineExceeded after ``timeout`` seconds, having called ``abort``."""
+        """``call()``, or DeadlineExceeded after ``timeout`` seconds, having called ``abort``; at once when stopped."""
+        ends = time.monotonic() + timeout
+        if self._stopped:
+            raise DeadlineExceeded
         if not self._idle.is_set():
             abort()
             if not self._idle.wait(timeout):
                 raise DeadlineExceeded
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
+        if not self._has_thread():
+            return call()
         job = _Job(call)
         self._idle.clear()
         self._jobs.put(job)  # type: ignore[arg-type]  # the queue holds jobs of any result
         try:
-            return job.result(timeout)
+            return job.result(ends - time.monotonic())
         except DeadlineExceeded:
             abort()
             raise
 
     def stop(self, timeout: float) -> None:
-        """Let the thread end, and wait for it ``timeout`` seconds at most."""
+        """Run nothing more, let the thread end, and wait for it ``timeout`` seconds at most."""
+        self._stopped = True
         if self._thread is not None and self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join(timeout)
+
+    def _has_thread(self) -> bool:
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # none to be had, or the interpreter is on its way out: socket timeouts are left
+            return False
+        self._thread = thread
+        return True
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from grpc import Compression, StatusCode  # type: ignore[import-untyped]  # grpcio comes without types
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.sdk.trace import ReadableSpan
 
 from .._version import __version__
-from .outcome import ForeignExporter, Outcome
+from .outcome import ForeignExporter
 
 
 class OtlpGrpcExporter(ForeignExporter):
@@ -20,10 +19,6 @@ class OtlpGrpcExporter(ForeignExporter):
         self._settings = (endpoint, headers, timeout)
         super().__init__(self._connect())
 
-    def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
-        with suppress_instrumentation():
-            return super().deliver(spans)
-
     def after_fork(self) -> None:
         # A gRPC channel does not survive a fork. The parent's is left as it is: closing it here would disturb it.
         self._exporter = self._connect()
@@ -33,5 +28,11 @@ class OtlpGrpcExporter(ForeignExporter):
         # Never empty: the official exporter fills empty headers from OTEL_EXPORTER_OTLP_HEADERS.
         metadata = {"x-otel-usage": __version__, **{name.lower(): value for name, value in headers.items()}}
         return OTLPSpanExporter(
-            endpoint=endpoint, insecure=endpoint.startswith("http://"), headers=metadata, timeout=timeout
+            endpoint=endpoint,
+            insecure=endpoint.lower().startswith("http://"),
+            headers=metadata,
+            timeout=timeout,
+            compression=Compression.Gzip,
+            # Not a code of failures, so that nothing is retried inside: when to try again is the breaker's to say.
+            retryable_error_codes=(StatusCode.OK,),
         )

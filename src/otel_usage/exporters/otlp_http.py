@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -21,8 +22,20 @@ from opentelemetry.sdk.trace import ReadableSpan
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .._version import __version__
+from ..config import is_loopback
+from ..errors import ConfigError
 from .deadline import DeadlineExceeded, DeadlineRunner
-from .outcome import Accepted, BadData, Failed, Misconfigured, Outcome, RetryLater, TooLarge, UsageExporter
+from .outcome import (
+    Accepted,
+    BadData,
+    Failed,
+    Misconfigured,
+    Outcome,
+    RetryLater,
+    TooLarge,
+    Unencodable,
+    UsageExporter,
+)
 
 SLICE: Final = 32
 """Spans that are encoded at a stretch. Between slices the interpreter lock is free for requests."""
@@ -40,7 +53,11 @@ class OtlpHttpExporter(UsageExporter):
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float) -> None:
-        """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt."""
+        """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt.
+
+        Raises:
+            ConfigError: the environment names a proxy for the endpoint that is none.
+        """
         self._endpoint = endpoint
         self._timeout = timeout
         self._headers = {
@@ -52,15 +69,14 @@ class OtlpHttpExporter(UsageExporter):
         self._connect()
 
     def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
-        body = gzip.compress(encode(spans))
+        try:
+            body = gzip.compress(encode(spans))
+        except Exception:  # protobuf's own: a lone surrogate, a number beyond 64 bits, an id of a wrong length
+            return Unencodable()
         try:
             return self._runner.run(lambda: self._post(body), self._timeout, self._abort)
-        except DeadlineExceeded:
-            return Failed("timeout")
-        except urllib3.exceptions.HTTPError as error:
-            return Failed(type(error).__name__)
-        except OSError as error:
-            return Failed(type(error).__name__)
+        except Exception as error:  # the network's, TLS's, urllib3's: whatever it is, the spans were not taken
+            return Failed(_word_for(error))
 
     def after_fork(self) -> None:
         self._connect()
@@ -104,6 +120,14 @@ class OtlpHttpExporter(UsageExporter):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
+def _word_for(error: Exception) -> str:
+    """``timeout``, or the error's class: its message may hold what was sent."""
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # to urllib3 a timeout, though it is a refusal
+        return type(error).__name__
+    late = isinstance(error, DeadlineExceeded | urllib3.exceptions.TimeoutError | TimeoutError)
+    return "timeout" if late else type(error).__name__
+
+
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
     """The OTLP request for ``spans``. Encoded messages of one type, one after the other, are one message (protobuf's
     own rule for repeated fields), so it can be made in slices.
@@ -142,6 +166,7 @@ _ADVICE: Final[Mapping[int, str]] = {
 def _read_success(content_type: str, body: bytes) -> Outcome:
     if not body:
         return Accepted()
+    content_type = content_type.lower()
     try:
         if content_type.startswith("application/json"):
             partial: Any = json.loads(body).get("partialSuccess") or {}
@@ -149,7 +174,7 @@ def _read_success(content_type: str, body: bytes) -> Outcome:
         if content_type.startswith(("application/x-protobuf", "application/protobuf")):
             success = ExportTraceServiceResponse.FromString(body).partial_success
             return Accepted(success.rejected_spans, success.error_message)
-    except (DecodeError, ValueError, AttributeError, TypeError):
+    except (DecodeError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         pass
     return Failed("unreadable_answer")
 
@@ -158,7 +183,8 @@ def _patience(headers: Mapping[str, str]) -> float:
     """Seconds to wait: ``Retry-After`` (RFC 9110), else Axiom's ``X-RateLimit-Reset``, else a second."""
     asked = headers.get("Retry-After") or headers.get("X-RateLimit-Reset") or "1"
     try:
-        seconds = int(asked) if asked.strip().isdigit() else parsedate_to_datetime(asked).timestamp()
+        is_number = asked.strip().isdigit()
+        seconds = int(asked) if is_number else parsedate_to_datetime(asked).timestamp() - time.time()
     except (ValueError, OverflowError):
         return 1.0
     if seconds > 1e9:  # a moment, not a duration
@@ -169,8 +195,18 @@ def _patience(headers: Mapping[str, str]) -> float:
 def _pool(endpoint: str) -> urllib3.PoolManager:
     """A connection pool, through the proxy that the environment names for the endpoint, if any."""
     url = urllib3.util.parse_url(endpoint)
-    proxy = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme or "")
-    return urllib3.ProxyManager(proxy, maxsize=1) if proxy else urllib3.PoolManager(maxsize=1)
+    host = (url.host or "").strip("[]")
+    # A proxy would read the token of a request to this machine, which is not encrypted.
+    proxy = None if is_loopback(host) or proxy_bypass(host) else getproxies().get(url.scheme or "")
+    if not proxy:
+        return urllib3.PoolManager(maxsize=1)
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        login = urllib3.util.parse_url(proxy).auth
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, maxsize=1)
+    except ValueError:  # urllib3's errors about URLs and their schemes
+        raise ConfigError(f"{url.scheme}_proxy", None, "an HTTP proxy's URL, such as http://proxy:3128") from None
 
 
 def _tracked_pools(live: set[HTTPConnection]) -> dict[str, type[urllib3.HTTPConnectionPool]]:

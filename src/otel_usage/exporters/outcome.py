@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -40,6 +41,11 @@ class BadData:
 
 
 @dataclass(frozen=True, slots=True)
+class Unencodable:
+    """Something in the batch cannot be written as OTLP: nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Misconfigured:
     """The sink refuses everything until a setting is changed (401, 403, 404 and kin)."""
 
@@ -64,7 +70,7 @@ class Discarded:
     """The reason that the spans are counted as dropped under."""
 
 
-Outcome = Accepted | RetryLater | TooLarge | BadData | Misconfigured | Failed | Discarded
+Outcome = Accepted | RetryLater | TooLarge | BadData | Unencodable | Misconfigured | Failed | Discarded
 
 
 class UsageExporter(SpanExporter):
@@ -94,7 +100,8 @@ class ForeignExporter(UsageExporter):
 
     def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
         try:
-            result = self._exporter.export(spans)
+            with suppress_instrumentation():  # its own calls are nobody's upstream calls, and must make no spans
+                result = self._exporter.export(spans)
         except Exception as error:  # someone else's code; its failure is an outcome
             return Failed(type(error).__qualname__)
         return Accepted() if result is SpanExportResult.SUCCESS else Failed("exporter_failure")

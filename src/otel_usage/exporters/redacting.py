@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 
+from ..allowlist import encodable
 from ..ledger import DropCounter
 from ..redaction import redact
+from ..schema import DEFAULT_CAP
 from .outcome import Outcome, UsageExporter
+
+NAME_CAP: Final = 2 * DEFAULT_CAP
+"""Longest span name in characters: of a method and a route at the most."""
 
 
 class RedactingExporter(UsageExporter):
@@ -31,7 +36,7 @@ class RedactingExporter(UsageExporter):
 
 def redacted_span(span: ReadableSpan, drops: DropCounter) -> ReadableSpan:
     """``span`` without secrets in its name, its attributes and its events. The same object if there are none."""
-    name = redact(span.name)
+    name = redact(_name(span, drops))
     attributes = redacted_attributes(span.attributes or {}, drops)
     events = [
         Event(event.name, redacted_attributes(event.attributes or {}, drops), event.timestamp) for event in span.events
@@ -53,6 +58,15 @@ def redacted_span(span: ReadableSpan, drops: DropCounter) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def _name(span: ReadableSpan, drops: DropCounter) -> str:
+    """The span's name, or its kind's in the place of one that cannot leave: an application may name a span anything."""
+    name: object = span.name
+    if isinstance(name, str) and len(name) <= NAME_CAP and encodable(name):
+        return name
+    drops.add("span:name")
+    return str((span.attributes or {}).get("usage.kind", ""))
 
 
 def redacted_attributes(attributes: Mapping[str, Any], drops: DropCounter) -> dict[str, Any]:

@@ -40,9 +40,9 @@ class UsageMiddleware:
 
 
 async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Call ``app`` and record the request. At the end of an application's life, deliver what waits."""
+    """Call ``app`` and record the request. When an application starts, get ready; when it ends, deliver what waits."""
     if scope["type"] == "lifespan":
-        await app(scope, receive, _delivering(send))
+        await app(scope, _preparing(receive), _delivering(send))
         return
     exchange = _begin(scope, receive, send)
     if exchange is None:
@@ -57,6 +57,23 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
     finally:
         leave(token)
         exchange.close()
+
+
+def _preparing(receive: Receive) -> Receive:
+    async def receive_first() -> Message:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            _prepare()
+        return message
+
+    return receive_first
+
+
+@guarded(None)
+def _prepare() -> None:
+    recorder = active()
+    if recorder is not None:
+        recorder.prepare()
 
 
 def _delivering(send: Send) -> Send:
@@ -98,8 +115,9 @@ class Exchange:
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         headers = {_WANTED[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _WANTED}
-        self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, client[0] if client else None)
-        self._scope = scope
+        peer = client[0] if client else None
+        self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope)
+        self._ending = False
         self._receive = receive
         self._send = send
 
@@ -111,9 +129,8 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
-        self._before(message)
         try:
-            await self._send(message)
+            await self._send(self._before(message) or message)
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
             self.request.client_gone = True
             raise
@@ -122,69 +139,92 @@ class Exchange:
     @guarded(None)
     def failed(self, error: BaseException) -> None:
         """The application raised."""
-        self.request.failed(error, self._scope)
+        self.request.failed(error)
 
     @guarded(None)
     def close(self) -> None:
         """The application is done: its span is made."""
+        self._finish()
         self.request.close()
+
+    def _finish(self) -> None:
+        """What the end of the application means for the exchange."""
 
     @guarded(None)
     def _received(self, message: Message) -> None:
         if message["type"] == "http.request":
             self.request.received += len(message.get("body", b""))
-        elif message["type"] == "http.disconnect":
+        elif message["type"] == "http.disconnect" and not self._ending:
+            # After a response it is what every server says, be the client there or not.
             self.request.client_gone = True
 
     @guarded(None)
-    def _before(self, message: Message) -> None:
+    def _before(self, message: Message) -> Message | None:
+        """The message to send in its place. None: the message itself."""
         if message["type"] == "http.response.start":
-            self._started(message, message["status"])
+            return self._started(message, message["status"])
+        self._ending = self._ending or _is_last(message)
+        return None
 
     @guarded(None)
     def _after(self, message: Message) -> None:
+        if self.request.client_gone:  # a server may take what it has nobody to send to, and say nothing
+            return
+        self.request.complete = self._ending
         if message["type"] == "http.response.body":
-            # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
-            self.request.response_sent(0 if self.request.method == "HEAD" else len(message.get("body", b"")))
-            self.request.complete = not message.get("more_body", False)
+            self._sent(len(message.get("body", b"")))
         elif message["type"] == "http.response.pathsend":
-            self.request.response_sent(Path(message["path"]).stat().st_size)
-            self.request.complete = True
+            self._sent(Path(message["path"]).stat().st_size)
 
-    def _started(self, message: Message, status: int) -> None:
-        headers = message.get("headers") or []
+    def _sent(self, size: int) -> None:
+        # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
+        self.request.response_sent(0 if self.request.method == "HEAD" else size)
+
+    def _started(self, message: Message, status: int) -> Message | None:
+        if self.request.client_gone:
+            return None
+        headers = list(message.get("headers") or ())  # any iterable (ASGI specification), also one that is read once
         cache_control = next(
             (value.decode("latin-1") for name, value in headers if name.lower() == b"cache-control"), None
         )
-        self.request.response_started(status, cache_control, self._scope)
+        self.request.response_started(status, cache_control)
         recorder = self.request.recorder
         if recorder.config.dev_header:
-            message["headers"] = [*headers, (b"x-usage-telemetry", recorder.status().encode())]
+            headers.append((b"x-usage-telemetry", recorder.status().encode()))
+        return {**message, "headers": headers}  # a new one: an application may use its message for every request
 
 
 class WebSocketExchange(Exchange):
     """One WebSocket connection, as one exchange: what it received and sent, in bytes of its messages' payloads."""
+
+    def _finish(self) -> None:
+        if self.request.status == 101 and self.request.error is None and not self.request.client_gone:
+            self.request.complete = True  # the server closes what the application leaves open
 
     @guarded(None)
     def _received(self, message: Message) -> None:
         if message["type"] == "websocket.receive":
             self.request.received += _payload(message)
         elif message["type"] == "websocket.disconnect":
-            # 1006: the connection was lost without a closing handshake (RFC 6455, section 7.4.1).
-            self.request.client_gone = message.get("code") == 1006
+            if self.request.complete:  # the echo of the application's own close
+                return
+            self.request.client_gone = _is_loss(message) or self.request.status is None
             self.request.complete = not self.request.client_gone
 
     @guarded(None)
-    def _before(self, message: Message) -> None:
+    def _before(self, message: Message) -> Message | None:
         if message["type"] == "websocket.accept":
-            self._started(message, 101)
-        elif message["type"] == "websocket.http.response.start":
-            self._started(message, message["status"])
-        elif message["type"] == "websocket.close" and self.request.status is None:
-            self._started(message, 403)  # closed before it was accepted (ASGI specification, "Close")
+            return self._started(message, 101)
+        if message["type"] == "websocket.http.response.start":
+            return self._started(message, message["status"])
+        if message["type"] == "websocket.close" and self.request.status is None and not self.request.client_gone:
+            self.request.response_started(403, None)  # closed before it was accepted (ASGI specification, "Close")
+        return None
 
     @guarded(None)
     def _after(self, message: Message) -> None:
+        if self.request.client_gone:
+            return
         if message["type"] == "websocket.send":
             self.request.response_sent(_payload(message))
         elif message["type"] == "websocket.http.response.body":
@@ -195,6 +235,20 @@ class WebSocketExchange(Exchange):
 
 
 _EXCHANGES: Final[dict[str, type[Exchange]]] = {"http": Exchange, "websocket": WebSocketExchange}
+
+
+def _is_last(message: Message) -> bool:
+    if message["type"] == "http.response.body":
+        return not message.get("more_body", False)
+    return bool(message["type"] == "http.response.pathsend")
+
+
+def _is_loss(disconnect: Message) -> bool:
+    """Whether the connection was lost without a closing handshake: 1006 (RFC 6455, section 7.4.1). uvicorn says 1005
+    then, as for a closing frame without a code, but only from a frame does it have a reason to add.
+    """
+    code = disconnect.get("code")
+    return code == 1006 or (code == 1005 and "reason" not in disconnect)
 
 
 def _payload(message: Message) -> int:

@@ -1,4 +1,7 @@
-"""Flask: the entry of an application, and the template of the rule that matched. Tested with Flask 3.1."""
+"""Flask: the entry of an application, the template of the rule that matched, the exception that nobody handled.
+
+Tested with Flask 3.1.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,27 @@ def _matched() -> None:
 
     request, rule = flask_request.environ.get(REQUEST_KEY), flask_request.url_rule
     if isinstance(request, UsageRequest) and rule is not None:
-        request.route = rule.rule
+        request.matched(rule.rule)
+
+
+def _handle_exception(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    _failed((*args, *kwargs.values()))
+    return wrapped(*args, **kwargs)
+
+
+@guarded(None)
+def _failed(arguments: tuple[Any, ...]) -> None:
+    from flask import request as flask_request  # as above
+
+    request = flask_request.environ.get(REQUEST_KEY)
+    error = next(argument for argument in arguments if isinstance(argument, BaseException))
+    if isinstance(request, UsageRequest):
+        request.failed(error)
 
 
 HOOKS: Final = (
     Hook("flask.app", "Flask.__call__", _call),
     Hook("flask.app", "Flask.full_dispatch_request", _dispatch),
+    # Flask answers an exception that no handler took with a 500 of its own, and nobody outside sees it.
+    Hook("flask.app", "Flask.handle_exception", _handle_exception),
 )

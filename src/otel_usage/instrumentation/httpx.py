@@ -1,13 +1,15 @@
 """httpx and httpx2: one upstream span for each attempt that a transport makes, its bytes counted to the last one.
 
-The same transport methods that the official instrumentation wraps. Redirects and retries reach it one by one, so each is
-an attempt of its own. Tested with httpx 0.28 and httpx2 2.16.
+The same transport methods that the official instrumentation wraps. Redirects and retries reach them one by one, so each
+is an attempt of its own. A transport of the application's own is seen where it hands requests on to one of the
+library's, and not where it answers them itself. Tested with httpx 0.28 and httpx2 2.16.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final
 
@@ -41,67 +43,64 @@ class _Library:
         )
 
     @cached_property
-    def _streams(self) -> tuple[type, type, type, type]:
+    def _streams(self) -> tuple[tuple[type, type], tuple[type, type]]:
         # Read from the loaded modules, so that the hook never imports what the application has not.
         return _stream_classes(sys.modules[self._module])
 
     def _handle(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        request = args[0] if args else kwargs.get("request")
-        attempt = _begin(request)
-        if attempt is None:
+        sending = self._begin(instance, args[0] if args else kwargs.get("request"), _SYNC)
+        if sending is None:
             return wrapped(*args, **kwargs)
-        body = self._count_request(request, attempt, 0)
         try:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
-            _failed(attempt, error)
+            sending.failed(error)
             raise
         finally:
-            body.restore()
-        self._responded(response, attempt, 2)
+            sending.restore()
+        sending.responded(response)
         return response
 
     async def _handle_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        request = args[0] if args else kwargs.get("request")
-        attempt = _begin(request)
-        if attempt is None:
+        sending = self._begin(instance, args[0] if args else kwargs.get("request"), _ASYNC)
+        if sending is None:
             return await wrapped(*args, **kwargs)
-        body = self._count_request(request, attempt, 1)
         try:
             response = await wrapped(*args, **kwargs)
         except BaseException as error:
-            _failed(attempt, error)
+            sending.failed(error)
             raise
         finally:
-            body.restore()
-        self._responded(response, attempt, 3)
+            sending.restore()
+        sending.responded(response)
         return response
 
-    def _count_request(self, request: Any, attempt: UpstreamAttempt, flavour: int) -> _RequestBody:
-        body = _RequestBody(request)
-        if "content-length" in request.headers or "transfer-encoding" in request.headers:
-            body.count(self._streams[flavour], attempt)
-        return body
-
     @guarded(None)
-    def _responded(self, response: Any, attempt: UpstreamAttempt, flavour: int) -> None:
-        attempt.responded(response.status_code)
-        if response.is_closed:  # made whole, as by a mock: its stream is not read again
-            attempt.received, attempt.complete = response.num_bytes_downloaded, True
-            attempt.finish()
-        else:
-            response.stream = self._streams[flavour](response.stream, attempt)
+    def _begin(self, transport: Any, request: Any, flavour: int) -> _Sending | None:
+        recorder = active()
+        if recorder is None or not is_http_instrumentation_enabled() or _within(transport, request):
+            return None
+        library = sys.modules[self._module]
+        whole = isinstance(transport, (library.MockTransport, library.WSGITransport))
+        streams = self._streams[flavour]  # before anything is counted: it is what can fail
+        attempt = UpstreamAttempt(recorder, _name(request.extensions), request.method, request.url.host)
+        attempt.resend_count = request.extensions.get(_SENDS, 0)
+        request.extensions[_SENDS] = attempt.resend_count + 1
+        return _Sending(request, attempt, streams, transport, whole=whole)
 
 
-@guarded(None)
-def _begin(request: Any) -> UpstreamAttempt | None:
-    recorder = active()
-    if recorder is None or not is_http_instrumentation_enabled():
-        return None
-    attempt = UpstreamAttempt(recorder, _name(request.extensions), request.method, request.url.host)
-    attempt.resend_count = request.extensions.get(_SENDS, 0)
-    request.extensions[_SENDS] = attempt.resend_count + 1
-    return attempt
+_SYNC, _ASYNC = 0, 1
+
+_SENDING: Final[ContextVar[tuple[Any, Any] | None]] = ContextVar("otel_usage.sending", default=None)
+"""The transport and the request that it is sending."""
+
+
+def _within(transport: Any, request: Any) -> bool:
+    """Whether this very call is observed already: by a hook beneath a foreign wrapper, where it could not be removed
+    when usage was switched off and on again.
+    """
+    sending = _SENDING.get()
+    return sending is not None and sending[0] is transport and sending[1] is request
 
 
 def _name(extensions: dict[str, Any]) -> UpstreamNaming:
@@ -120,10 +119,55 @@ def _name(extensions: dict[str, Any]) -> UpstreamNaming:
     )
 
 
-@guarded(None)
-def _failed(attempt: UpstreamAttempt, error: BaseException) -> None:
-    attempt.failed(error)
-    attempt.finish()
+class _Sending:
+    """A request on its way through a transport, with a counting stream in the place of its own."""
+
+    def __init__(
+        self, request: Any, attempt: UpstreamAttempt, streams: tuple[type, type], transport: Any, *, whole: bool
+    ) -> None:
+        """``whole``: the transport takes the body with ``Request.read()``, from memory if it is there."""
+        request_stream, self._response_stream = streams
+        self._request, self._attempt, self._whole = request, attempt, whole
+        self._own = self._counted = request.stream
+        if "content-length" in request.headers or "transfer-encoding" in request.headers:
+            request.stream = self._counted = request_stream(self._own, attempt)
+        self._token = _SENDING.set((transport, request))
+
+    @guarded(None)
+    def restore(self) -> None:
+        """The transport is done with the request, which gets its own stream back."""
+        _SENDING.reset(self._token)
+        # A transport may have put a stream of its own here, as httpx's Request.read() does: that one stays.
+        if self._request.stream is self._counted:
+            self._request.stream = self._own
+
+    @guarded(None)
+    def failed(self, error: BaseException) -> None:
+        """The transport raised: there is no response."""
+        self._attempt.failed(error)
+        self._attempt.finish()
+
+    @guarded(None)
+    def responded(self, response: Any) -> None:
+        """The response's head is here; its body is still to be read, unless it was made whole, as by a mock."""
+        attempt = self._attempt
+        attempt.responded(response.status_code)
+        if self._whole:
+            attempt.sent = len(self._request.content)
+        if response.is_closed:
+            attempt.received, attempt.complete = response.num_bytes_downloaded, True
+            attempt.finish()
+        else:
+            attempt.expected = _length(self._request, response)
+            response.stream = self._response_stream(response.stream, attempt)
+
+
+def _length(request: Any, response: Any) -> int | None:
+    """Bytes of the body, where the response's head says so (RFC 9112, section 6.3)."""
+    if request.method == "HEAD" or response.status_code in (204, 304):
+        return 0
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None
 
 
 @guarded(None)
@@ -131,26 +175,9 @@ def _finish(attempt: UpstreamAttempt) -> None:
     attempt.finish()
 
 
-class _RequestBody:
-    """A request's body, and the counting stream that stands in its place while it is sent."""
-
-    def __init__(self, request: Any) -> None:
-        self._request = request
-        self._own = request.stream
-        self._counted: Any = None
-
-    def count(self, stream_class: type, attempt: UpstreamAttempt) -> None:
-        self._request.stream = self._counted = stream_class(self._own, attempt)
-
-    def restore(self) -> None:
-        # A transport may have put a stream of its own here, as httpx's Request.read() does: that one stays.
-        if self._counted is not None and self._request.stream is self._counted:
-            self._request.stream = self._own
-
-
-def _stream_classes(library: Any) -> tuple[type, type, type, type]:  # noqa: C901  # four small classes, not one function
-    """Counting streams for requests (sync, async) and responses (sync, async), of the base classes that the library's
-    clients insist on.
+def _stream_classes(library: Any) -> tuple[tuple[type, type], tuple[type, type]]:  # noqa: C901  # four small classes
+    """Counting streams for a request and its response, sync and async, of the base classes that the library's clients
+    insist on.
     """
 
     class RequestStream(library.SyncByteStream):  # type: ignore[misc]  # the base is only known at run time
@@ -215,7 +242,7 @@ def _stream_classes(library: Any) -> tuple[type, type, type, type]:  # noqa: C90
         def __del__(self) -> None:
             _finish(self._attempt)  # the application never closed its response
 
-    return RequestStream, AsyncRequestStream, ResponseStream, AsyncResponseStream
+    return (RequestStream, ResponseStream), (AsyncRequestStream, AsyncResponseStream)
 
 
 class _Reading:
@@ -227,11 +254,15 @@ class _Reading:
     def __enter__(self) -> None:
         return None
 
+    @guarded(None)
     def __exit__(self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, GeneratorExit):
+            return  # it may be given up before it is closed
         if error is None:
             self._attempt.complete = True
-        elif not isinstance(error, GeneratorExit):
-            _failed(self._attempt, error)
+        else:
+            self._attempt.failed(error)
+        self._attempt.finish()
 
 
 HOOKS: Final = (*_Library("httpx").hooks(), *_Library("httpx2").hooks())

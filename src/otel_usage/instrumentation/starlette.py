@@ -1,7 +1,7 @@
 """Starlette and FastAPI: the entry of an application, and the templates of the routes that it chose.
 
-Tested with Starlette 1.10 and FastAPI 0.165. FastAPI has an entry of its own around Starlette's, so both are hooked; the
-inner one finds the request observed already.
+Tested with Starlette 1.10 and FastAPI 0.165. FastAPI has an entry of its own around Starlette's, so both are hooked;
+the inner one finds the request observed already.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def _chosen(route: Any, scope: dict[str, Any], *_: Any, **__: Any) -> None:
         # FastAPI serves a router's routes under a prefix that only its "effective" route knows.
         effective = scope.get("fastapi", {}).get("effective_route_context")
         prefixed = effective is not None and effective.original_route is route
-        request.route = effective.path_format if prefixed else route.path
+        request.matched(effective.path_format if prefixed else route.path_format)
 
 
 @guarded(None)
 def _entered(mount: Any, scope: dict[str, Any], *_: Any, **__: Any) -> None:
     request = scope.get(REQUEST_KEY)
     if isinstance(request, UsageRequest):
-        request.mounted += mount.path
+        request.entered(mount.path_format.removesuffix("/{path}"), routes=bool(mount.routes))
 
 
 HOOKS: Final = (

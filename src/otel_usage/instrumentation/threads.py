@@ -13,6 +13,8 @@ from ..guard import guarded
 from ..scope import Recording, current, enter, leave
 from .hooks import Hook
 
+_here: Final = guarded(None)(current)
+
 
 def _start(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     _inherit(instance)
@@ -30,7 +32,7 @@ def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str
     if not args:
         return wrapped(*args, **kwargs)
     function, *rest = args
-    return wrapped(_within(current(), function), *rest, **kwargs)
+    return wrapped(_within(_here(), function), *rest, **kwargs)
 
 
 def _within(here: Recording | None, function: Callable[..., Any]) -> Callable[..., Any]:

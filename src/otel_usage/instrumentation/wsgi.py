@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..guard import guarded
 from ..request import HEADERS, UsageRequest
 from ..runtime import active
-from ..scope import enter, leave
+from ..scope import Recording, current, enter, leave
 
 if TYPE_CHECKING:
     from ..recorder import Recorder
@@ -58,9 +58,22 @@ def _begin(environ: Environ, start_response: StartResponse) -> Exchange | None:
     recorder = active()
     if recorder is None or REQUEST_KEY in environ:
         return None
+    around = _bridged(environ)
+    if around is not None:
+        environ[REQUEST_KEY] = around
+        return None
     exchange = Exchange(recorder, environ, start_response)
     environ[REQUEST_KEY] = exchange.request
     return exchange
+
+
+def _bridged(environ: Environ) -> UsageRequest | None:
+    """The ASGI request that an adapter such as a2wsgi has brought here: the one around, if it is for this path."""
+    here = current()
+    if here is None or not isinstance(here.scope, UsageRequest):
+        return None
+    path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace")
+    return here.scope if here.scope.carrier.get("path") == path else None
 
 
 class Exchange:
@@ -69,9 +82,9 @@ class Exchange:
     def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
         headers = {name: environ[key] for key, name in _WANTED.items() if key in environ}
         method = environ.get("REQUEST_METHOD", "GET")
-        self.request = UsageRequest(recorder, method, headers, environ.get("REMOTE_ADDR"))
+        self.request = UsageRequest(recorder, method, headers, environ.get("REMOTE_ADDR"), environ)
         self.length: int | None = None
-        self._environ = environ
+        self._handed_over = False
         self._start_response = start_response
         self._closed = False
         stream = environ.get("wsgi.input")
@@ -81,79 +94,91 @@ class Exchange:
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        """The application starts its response."""
-        self._started(status, headers)
+        """The application starts its response, or another in place of one that has failed."""
+        headers = self._with_dev_header(headers)
         write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+        self._started(status, headers)
 
         def counted_write(data: bytes) -> object:
             done = write(data)
-            self.sent(len(data))
+            self.sent(data)
             return done
 
         return counted_write
 
     @guarded(None)
-    def sent(self, size: int) -> None:
-        """``size`` more bytes of the body went to the server, which keeps the body of an answer to HEAD to itself."""
-        self.request.response_sent(0 if self.request.method == "HEAD" else size)
+    def sent(self, data: bytes) -> None:
+        """A part of the body went to the server, which keeps the body of an answer to HEAD to itself."""
+        self._handed_over = self._handed_over or bool(data)
+        self.request.response_sent(0 if self.request.method == "HEAD" else len(data))
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
         """The application raised."""
-        self.request.failed(error, self._environ)
+        if not self._handed_over and not self.request.complete:
+            self.request.status = None  # the head waits for the body's first byte (PEP 3333): the server answers 500
+        self.request.failed(error)
 
     @guarded(None)
-    def close(self, *, complete: bool = False) -> None:
+    def close(self) -> None:
         """The server is done with the response: its span is made, once."""
-        if self._closed:
-            return
-        self._closed = True
-        self.request.complete = complete
-        self.request.close()
+        if not self._closed:
+            self._closed = True
+            self.request.close()
+
+    def _with_dev_header(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        recorder = self.request.recorder
+        if not recorder.config.dev_header:
+            return headers
+        # A new list: an application may use its own for every request.
+        return [*headers, ("x-usage-telemetry", recorder.status())]
 
     @guarded(None)
     def _started(self, status: str, headers: list[tuple[str, str]]) -> None:
         found = {name.lower(): value for name, value in headers if name.lower() in ("cache-control", "content-length")}
         length = found.get("content-length", "")
         self.length = int(length) if length.isdigit() else None
-        self.request.response_started(int(status[:3]), found.get("cache-control"), self._environ)
-        recorder = self.request.recorder
-        if recorder.config.dev_header:
-            headers.append(("x-usage-telemetry", recorder.status()))
+        self.request.response_started(int(status[:3]), found.get("cache-control"))
+
+
+_here: Final = guarded(None)(current)
 
 
 class _Body:
-    """The response's iterable, counted. The request is current while the application makes a part of it."""
+    """The response's iterable, counted. The request is current while the application makes a part of it, or the
+    ``usage_span`` that an earlier part has begun.
+    """
 
     def __init__(self, exchange: Exchange, body: Iterable[bytes]) -> None:
         self._exchange = exchange
         self._body = body
         self._parts: Iterator[bytes] | None = None
-        self._exhausted = False
+        self._inside: Recording = exchange.request
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        token = enter(self._exchange.request)
+        token = enter(self._inside)
         try:
             if self._parts is None:
                 self._parts = iter(self._body)
             part = next(self._parts)
         except StopIteration:
-            self._exhausted = True
+            self._exchange.request.complete = True
             raise
         except BaseException as error:
             self._exchange.failed(error)
             raise
         finally:
+            self._inside = _here() or self._exchange.request
             leave(token)
-        self._exchange.sent(len(part))
+        self._exchange.sent(part)
         return part
 
     def close(self) -> None:
         """What a server calls at the end of every request, also of one whose client is gone."""
-        token = enter(self._exchange.request)
+        token = enter(self._inside)
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
@@ -168,11 +193,11 @@ class _Body:
     @guarded(None)
     def _finish(self) -> None:
         request, length = self._exchange.request, self._exchange.length
-        # A server that was given a length may stop at the last byte without asking for one more part.
-        complete = request.error is None and (self._exhausted or (length is not None and request.sent >= length))
-        if not complete and request.error is None:
+        if length is not None and request.status is not None and request.sent >= length:
+            request.complete = True  # a server that was given a length may stop at the last byte
+        if not request.complete and request.error is None and request.status is not None:
             request.client_gone = True
-        self._exchange.close(complete=complete)
+        self._exchange.close()
 
     def __del__(self) -> None:
         # PEP 3333 has every server call close(); one that forgets must not make a request vanish.

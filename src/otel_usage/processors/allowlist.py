@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
+from .._version import __version__
 from ..allowlist import filter_attributes
 from ..exporters.redacting import redacted_attributes
 from ..guard import guarded
 from ..ledger import DropCounter
 from ..recorder import UsageReadableSpan
+from ..request_facts import host_of
 from ..schema import CURRENT_KEY, PERSONAL_KEYS, RESOURCE, SCHEMA_URL, RecordKind, UsageEvent
 
 _KIND_OF: Final[Mapping[SpanKind, RecordKind]] = {
@@ -23,15 +26,18 @@ _KIND_OF: Final[Mapping[SpanKind, RecordKind]] = {
 }
 _RECORD_KINDS: Final = frozenset(RecordKind)
 _EVENTS: Final = frozenset(UsageEvent)
+_SCOPE: Final = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
+_WITH_PORT: Final = frozenset({"http.host", "http.server_name"})
 
 
 class AllowlistSpanProcessor(SpanProcessor):
     """Rebuilds each span from what the schema allows and hands it to ``downstream``, which sees nothing else.
 
     It wraps its downstream because processors of a provider are siblings that share one frozen span. A span that is not
-    usage (neither SERVER nor CLIENT, and without ``usage.kind``) goes no further. Names are made anew from allowed
-    attributes; status descriptions, tracestate, attributes of links and unknown events do not leave. Values that look
-    like secrets are redacted. Keys of older semantic conventions are taken for their current ones.
+    usage (neither SERVER nor CLIENT, and without ``usage.kind``), or that has no valid ids, goes no further. Names are
+    made anew from allowed attributes; status descriptions, tracestate, attributes of links, the instrumentation scope
+    and unknown events do not leave. Values that look like secrets are redacted. Keys of older semantic conventions are
+    taken for their current ones.
 
     Spans that this package made have passed the schema already and go straight on.
     """
@@ -47,11 +53,12 @@ class AllowlistSpanProcessor(SpanProcessor):
         self.downstream: Final = downstream
         self.drops: Final = drops if drops is not None else DropCounter()
         self._withheld = PERSONAL_KEYS - personal
-        self._resources: dict[Resource, Resource] = {}
+        self._last_resource: tuple[Resource, Resource] | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing: a span is looked at once, when it has ended."""
 
+    @guarded(None)
     def on_end(self, span: ReadableSpan) -> None:
         allowed = span if type(span) is UsageReadableSpan else self._rebuilt(span)
         if allowed is not None:
@@ -63,32 +70,33 @@ class AllowlistSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self.downstream.force_flush(timeout_millis)
 
-    @guarded(None)
     def _rebuilt(self, span: ReadableSpan) -> ReadableSpan | None:
         kind = _record_kind(span)
         if kind is None:
             self.drops.add("span:not_usage")
+            return None
+        if not _valid(span.context):
+            self.drops.add("span:without_ids")
             return None
         attributes = self._filter(kind, span.attributes or {})
         attributes["usage.kind"] = kind.value
         return ReadableSpan(
             _name(kind, attributes),
             context=_bare(span.context),
-            parent=_bare(span.parent) if span.parent is not None else None,
+            parent=_bare(span.parent) if _valid(span.parent) else None,
             resource=self._resource(span.resource),
             attributes=attributes,
             events=[self._event(event) for event in span.events if self._known(event)],
-            links=[Link(_bare(link.context)) for link in span.links],
+            links=[Link(_bare(link.context)) for link in span.links if _valid(link.context)],
             kind=span.kind,
             status=Status(span.status.status_code),
             start_time=span.start_time,
             end_time=span.end_time,
-            instrumentation_scope=span.instrumentation_scope,
+            instrumentation_scope=_SCOPE,
         )
 
     def _filter(self, place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        current = {CURRENT_KEY[key]: value for key, value in attributes.items() if key in CURRENT_KEY}
-        current |= {key: value for key, value in attributes.items() if key not in CURRENT_KEY}
+        current = _in_current_keys(place, attributes)
         for key in self._withheld & current.keys():
             del current[key]
             self.drops.add(key)
@@ -104,10 +112,11 @@ class AllowlistSpanProcessor(SpanProcessor):
         return False
 
     def _resource(self, resource: Resource) -> Resource:
-        found = self._resources.get(resource)
-        if found is None:
-            found = self._resources[resource] = Resource(self._filter(RESOURCE, resource.attributes), SCHEMA_URL)
-        return found
+        last = self._last_resource  # by identity: hashing a resource serialises it, and a provider has but one
+        if last is None or last[0] is not resource:
+            last = resource, Resource(self._filter(RESOURCE, resource.attributes), SCHEMA_URL)
+            self._last_resource = last
+        return last[1]
 
 
 def _record_kind(span: ReadableSpan) -> RecordKind | None:
@@ -117,10 +126,25 @@ def _record_kind(span: ReadableSpan) -> RecordKind | None:
     return _KIND_OF.get(span.kind)
 
 
+def _in_current_keys(place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """``attributes`` with former keys in their current form, where the current key itself is not there."""
+    current = {key: value for key, value in attributes.items() if key not in CURRENT_KEY}
+    for former, key in CURRENT_KEY.items():  # in the schema's order, which is that of preference
+        # On a server's span the peer is the client, whose name is nobody's business.
+        if former in attributes and not (former == "net.peer.name" and place == RecordKind.REQUEST):
+            value = attributes[former]
+            current.setdefault(key, host_of(value) if former in _WITH_PORT and isinstance(value, str) else value)
+    return current
+
+
 def _name(kind: RecordKind, attributes: Mapping[str, Any]) -> str:
     """A name of allowed attributes: an instrumentation's own may hold a raw path."""
     parts = (attributes.get("http.request.method"), attributes.get("http.route") or attributes.get("server.address"))
     return " ".join(part for part in parts if part) or kind.value
+
+
+def _valid(context: SpanContext | None) -> TypeGuard[SpanContext]:
+    return context is not None and context.is_valid
 
 
 def _bare(context: SpanContext) -> SpanContext:

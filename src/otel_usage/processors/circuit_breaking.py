@@ -7,7 +7,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from opentelemetry.context import Context
@@ -25,10 +27,12 @@ from ..exporters.outcome import (
     Outcome,
     RetryLater,
     TooLarge,
+    Unencodable,
     UsageExporter,
 )
 from ..guard import logger, report
 from ..ledger import Ledger, LedgerSnapshot
+from ..redaction import redact
 
 PROBE_PERIOD: Final = 60.0
 """Seconds between attempts while the sink refuses everything (401, 403 and kin)."""
@@ -36,14 +40,16 @@ PROBE_PERIOD: Final = 60.0
 DROPS_PER_LOG: Final = 100
 """Drops that one log line stands for."""
 
+_LAST_BREATH: Final = 0.1  # seconds for the worker to notice that its exporter has been shut down
+
 
 class CircuitBreakingSpanProcessor(SpanProcessor):
     """Sends spans from a worker thread of its own, and stops trying while the sink is down.
 
     ``on_end`` appends to a queue and does nothing else: it never waits for the sink, never raises, and when the queue
     is full it drops the span and counts it. What could not be sent stays in the queue, in order, and goes when the sink
-    is back; delivery is at least once, ``(trace_id, span_id)`` tells duplicates. After a fork the child starts empty, and
-    the parent still delivers its own.
+    is back; delivery is at least once, ``(trace_id, span_id)`` tells duplicates. After a fork the child starts empty,
+    and the parent still delivers its own.
     """
 
     def __init__(
@@ -114,18 +120,20 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         if self._worker is None:
             self._start_worker()
         if waiting + 1 == self._batch_size:  # not above it: in an outage that would wake the worker for every request
-            self._wake.set()
+            self._wake.put(None)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what waits, now. True if nothing is left; False when time was up or the sink does not take it."""
         deadline = time.monotonic() + timeout_millis / 1000
+        if self._queue and self._worker is None:
+            self._start_worker()
         with self._settled:
             self._flush_asked += 1
             mine = self._flush_asked
-            self._wake.set()
+            self._wake.put(None)
             while self._queue or self._ledger.in_flight:
                 left = deadline - time.monotonic()
-                if left <= 0 or self._flush_done >= mine or self._worker is None:
+                if left <= 0 or self._flush_done >= mine or not (self._worker or self._starting):
                     break
                 self._settled.wait(left)
             return not self._queue and not self._ledger.in_flight
@@ -139,7 +147,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             self._stop_at = time.monotonic() + self._shutdown_timeout
         worker = self._worker
         if worker is not None:
-            self._wake.set()
+            self._wake.put(None)
             worker.join(self._shutdown_timeout)
         with self._lock:
             left = len(self._queue) + self._ledger.in_flight
@@ -148,18 +156,25 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             self._ledger.in_flight = 0
             self._queue.clear()
             self._generation += 1  # an attempt that is still stuck must not settle its spans a second time
-        self._exporter.shutdown()
+        try:
+            self._exporter.shutdown()
+        except Exception as error:  # perhaps someone else's code, on the way out of the application
+            report("processors.circuit_breaking.shutdown", error)
+        if worker is not None:
+            worker.join(_LAST_BREATH)
 
     # -- the worker ----------------------------------------------------------------------------------------------------
 
     def _start_empty(self) -> None:
-        # Re-entrant: a garbage collection inside on_end may end another span on the same thread.
+        # Re-entrant, both: a garbage collection or a signal inside on_end may end another span on the same thread. An
+        # Event is not: it holds a plain lock while it is set.
         self._lock = threading.RLock()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._settled = threading.Condition(self._lock)
-        self._wake = threading.Event()
         self._queue: deque[ReadableSpan] = deque()
         self._ledger = Ledger()
         self._worker: threading.Thread | None = None
+        self._starting = False
         self._stop_at = 0.0
         self._not_before = 0.0
         self._hindrance: str | None = None
@@ -174,21 +189,27 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
 
     def _start_worker(self) -> None:
         with self._lock:
-            if self._worker is not None:
+            if self._worker is not None or self._starting:
                 return
-            worker = threading.Thread(target=self._work, name="otel-usage-worker", daemon=True)
-            try:
-                worker.start()
-            except RuntimeError as error:  # no thread to be had, or the interpreter is on its way out
-                report("processors.circuit_breaking.start_worker", error)
-                return
+            self._starting = True
+        # Without the lock: starting waits for the new thread, in which a garbage collection may end a span.
+        worker = threading.Thread(target=self._work, name="otel-usage-worker", daemon=True)
+        try:
+            worker.start()
             self._worker = worker
+        except RuntimeError as error:  # no thread to be had, or the interpreter is on its way out
+            report("processors.circuit_breaking.start_worker", error)
+        finally:
+            self._starting = False
 
     def _work(self) -> None:
         while True:
-            self._wake.wait(self._pause())
-            self._wake.clear()
-            asked, stopping = self._flush_asked, self._stopped
+            with suppress(Empty):
+                self._wake.get(timeout=self._pause())
+            with self._lock:  # in which a flush asks and wakes, so that one round answers both
+                asked, stopping = self._flush_asked, self._stopped
+                while not self._wake.empty():
+                    self._wake.get_nowait()
             try:
                 self._drain()
                 self._log_drops()
@@ -208,7 +229,8 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _drain(self) -> None:
         """Send batches while there are any and the sink takes them."""
         while self._queue and self._may_try():
-            if not self._send(self._take()):
+            generation = self._generation  # before taking: a shutdown in between leaves nothing to take
+            if not self._send(self._take(), generation):
                 return
 
     def _may_try(self) -> bool:
@@ -222,24 +244,35 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             self._ledger.in_flight = len(batch)
             return batch
 
-    def _send(self, batch: list[ReadableSpan]) -> bool:
-        """Send ``batch``, in halves where the sink refuses it. False: the rest was put back, and it is time to wait."""
-        generation, parts = self._generation, [batch]
-        while parts:
-            part = parts.pop()
-            outcome = self._exporter.deliver(part)
-            if isinstance(outcome, TooLarge | BadData) and len(part) > 1:
-                self._succeeded()  # the sink is well: it reads and answers
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
-            elif isinstance(outcome, RetryLater | Misconfigured | Failed):
-                self._put_back([part, *reversed(parts)], generation)
-                self._hold(outcome)
-                return False
-            else:
-                self._succeeded()
-                self._settle(outcome, len(part), generation)
-        return True
+    def _send(self, batch: list[ReadableSpan], generation: int) -> bool:
+        """Send ``batch``, in halves where it is refused. False: the rest was put back, and it is time to wait."""
+        parts = [batch] if batch else []
+        try:
+            while parts and generation == self._generation:
+                part = parts[-1]
+                outcome = self._deliver(part)
+                if isinstance(outcome, RetryLater | Misconfigured | Failed):
+                    self._hold(outcome)
+                    return False
+                parts.pop()
+                if isinstance(outcome, TooLarge | BadData | Unencodable) and len(part) > 1:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                else:
+                    self._settle(outcome, len(part), generation)
+                if not isinstance(outcome, Unencodable):
+                    self._succeeded()  # the sink is well: it reads and answers
+            return True
+        finally:  # whatever happened, a logging handler that raises included: no span and no probe is lost
+            self._put_back(reversed(parts), generation)
+            self._breaker.give_back()
+
+    def _deliver(self, part: Sequence[ReadableSpan]) -> Outcome:
+        try:
+            return self._exporter.deliver(part)
+        except Exception as error:  # it promises not to; one that does must neither lose the batch nor end the worker
+            report("processors.circuit_breaking.deliver", error)
+            return Failed(type(error).__qualname__)
 
     def _settle(self, outcome: Outcome, count: int, generation: int) -> None:
         with self._lock:
@@ -254,16 +287,19 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
                     ledger.rejected += rejected
                 case BadData():
                     ledger.rejected += count
+                case Unencodable():
+                    ledger.dropped["unencodable"] += count
                 case TooLarge():
                     ledger.dropped["too_large"] += count
                 case Discarded(reason=reason):
                     ledger.dropped[reason] += count
         if isinstance(outcome, Accepted) and outcome.rejected:
-            logger.warning("the sink rejected %d of %d spans: %s", outcome.rejected, count, outcome.message[:200])
+            message = redact(outcome.message)[:200]  # the sink's words, which may repeat what it was sent
+            logger.warning("the sink rejected %d of %d spans: %r", min(outcome.rejected, count), count, message)
         elif isinstance(outcome, BadData):
             logger.warning("the sink rejected a span for good (HTTP %d)", outcome.status)
 
-    def _put_back(self, parts: Sequence[Sequence[ReadableSpan]], generation: int) -> None:
+    def _put_back(self, parts: Iterable[Sequence[ReadableSpan]], generation: int) -> None:
         spans = [span for part in parts for span in part]
         with self._lock:
             if generation != self._generation:
