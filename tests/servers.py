@@ -26,8 +26,8 @@ def listening() -> socket.socket:
 def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
     """Serve an ASGI app with uvicorn, on a thread. Yields its URL."""
     sock = listening()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="test-uvicorn")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **{"timeout_graceful_shutdown": 3, **settings}))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="test-uvicorn", daemon=True)
     thread.start()
     try:
         deadline = time.monotonic() + 10
@@ -46,8 +46,8 @@ def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
 def serve_wsgi(app: Any) -> Iterator[str]:
     """Serve a WSGI app with waitress, on threads. Yields its URL."""
     sock = listening()
-    server = waitress.create_server(app, sockets=[sock], threads=4)
-    thread = threading.Thread(target=server.run, name="test-waitress")
+    server = waitress.create_server(app, sockets=[sock], threads=4, asyncore_loop_timeout=0.1)
+    thread = threading.Thread(target=server.run, name="test-waitress", daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -217,9 +217,7 @@ class UsageRequest(UsageScope):
             return "client_aborted"
         if self.error is not None and not self._served:  # an error in the work after a response is not the response's
             return "unhandled_exception"
-        status = (
-            self.status if self.complete else None
-        )  # of what the application itself cut off, its status says little
+        status = self.status if self.complete else None  # the status of an answer that was cut off says little
         return reason_of(status=status, method=self.method, has_route=self.found, is_preflight=self.preflight)
 
     def _cache_tier(self) -> str | None:

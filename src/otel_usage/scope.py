@@ -93,11 +93,12 @@ class UsageScope:
             self.recorder.drops.add(f"event:{name}")
 
     def bind_trace(self) -> None:
-        """Bind the trace now, and link to the application's own span that is current."""
-        if self._context is None:
-            _ = self.context
-        if self.link is None:
-            self._link_to_user()
+        """Bind the trace now, if it is not, and link to the application's own span that is current.
+
+        Where the trace was bound by a call inside the application, the span that was current then was a smaller one.
+        """
+        _ = self.context
+        self._link_to_user()
 
     def identify(self, identity: UsageIdentity) -> None:
         """Merge what has become known about the caller, and attribute what waited for it."""

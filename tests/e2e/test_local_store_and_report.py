@@ -305,7 +305,7 @@ def test_the_report_counts_what_plain_python_counts(store: UsageStore) -> None:
     by_customer = defaultdict(list)
     for s in requests:
         customer = facts(s).get("usage.customer.id")
-        by_customer[customer, facts(s).get("usage.tier") if customer else None].append(s)
+        by_customer[customer, facts(s).get("usage.tier")].append(s)
     assert {(c.customer, c.tier): (c.requests, c.errors, c.bytes_out) for c in report.customers} == {
         key: (
             len(group),
@@ -366,10 +366,10 @@ def test_the_largest_row_comes_first(store: UsageStore) -> None:
         assert rows == sorted(rows, reverse=True)
 
 
-def test_unidentified_requests_are_one_row_of_their_own_and_not_tier_0(store: UsageStore) -> None:
+def test_requests_of_nobody_known_are_not_tier_0_and_not_the_anonymous_ones(store: UsageStore) -> None:
     store.add([span(0), span(1, usage__tier=0), span(2, usage__customer__id="acme", usage__tier=0)])
     rows = {(row.customer, row.tier): row.requests for row in build_report(store).customers}
-    assert rows == {(None, None): 2, ("acme", 0): 1}
+    assert rows == {(None, None): 1, (None, 0): 1, ("acme", 0): 1}
 
 
 def test_an_empty_store_gives_an_empty_report(store: UsageStore) -> None:
