@@ -179,7 +179,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("http.response.status_code", _I, _HTTP, "The response's status code. Absent when there was none.", 200,
               former_keys=("http.status_code",)),
     Attribute("usage.reason", _S, _REQUEST | _LLM, "Why it ended as it did.", "ok", values=REASONS),
-    Attribute("error.type", _S, _HTTP, "The exception's class, or the status code of a failed response.",
+    Attribute("error.type", _S, _HTTP | _CUSTOM, "The exception's class, or the status code of a failed response.",
               "httpx.ConnectTimeout"),
     Attribute("http.request.body.size", _I, _HTTP, "Bytes of the request's body that were read or sent, counted.", 512),
     Attribute("http.response.body.size", _I, _HTTP, "Bytes of the response's body that were sent or read, counted.",

@@ -48,6 +48,10 @@ class Recording(Protocol):
     def context(self) -> SpanContext:
         """The span that new spans become children of."""
 
+    @property
+    def live(self) -> Recording | None:
+        """Itself while it lasts, then what is around it, as long as work is counted for that. None: no more."""
+
     def event(self, name: str, attributes: dict[str, Any]) -> None:
         """Add an event to that span."""
 
@@ -82,9 +86,9 @@ class UsageScope:
         return self._context
 
     @property
-    def open(self) -> bool:
-        """Whether work is still counted for it: until it ends, and for :data:`GRACE` seconds after."""
-        return self.closed_at is None or time.monotonic() - self.closed_at < GRACE
+    def live(self) -> Recording | None:
+        """Itself until it ends, and for :data:`GRACE` seconds after."""
+        return self if self.closed_at is None or time.monotonic() - self.closed_at < GRACE else None
 
     def event(self, name: str, attributes: dict[str, Any]) -> None:
         if len(self.events) < EVENT_LIMIT:
@@ -155,7 +159,7 @@ _CURRENT: Final[ContextVar[Recording | None]] = ContextVar("otel_usage.current",
 def current() -> Recording | None:
     """The scope, or the span within one, that the caller runs in. None outside, and when its scope has expired."""
     recording = _CURRENT.get()
-    return recording if recording is not None and recording.scope.open else None
+    return recording.live if recording is not None else None
 
 
 def enter(recording: Recording | None) -> Token[Recording | None]:

@@ -39,6 +39,7 @@ class UsageSpan(Span):
         self._attributes = dict(attributes)
         self._events: list[Event] = []
         self._failed = False
+        self._ended = False
         self._started = 0
         self._start = 0.0
         self._parent: Recording | None = None
@@ -55,25 +56,38 @@ class UsageSpan(Span):
     def context(self) -> SpanContext:
         return self._context
 
+    @property
+    def live(self) -> Recording | None:
+        """Itself until it ends. What it has started may go on, and is then counted for what is around it."""
+        if self._ended:
+            return self._parent.live if self._parent is not None else self.scope.live
+        return self if self.scope.live is not None else None
+
     def event(self, name: str, attributes: dict[str, Any]) -> None:
         if len(self._events) < EVENT_LIMIT:
             self._events.append((time.time_ns(), name, attributes))
+        else:
+            self.scope.recorder.drops.add(f"event:{name}")
 
     def get_span_context(self) -> SpanContext:
         return self._context
 
     def is_recording(self) -> bool:
-        return self._scope is not None
+        return self._scope is not None and not self._ended
 
+    @guarded(None)
     def set_attribute(self, key: str, value: Any) -> None:
         self._attributes[key] = value
 
+    @guarded(None)
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._attributes.update(attributes)
 
+    @guarded(None)
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Add one of the schema's events; any other is dropped at the end. ``timestamp`` is not taken: it is now."""
-        self.event(name, dict(attributes or {}))
+        if self.is_recording():
+            self.event(name, dict(attributes or {}))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Links of a usage span are the package's own, so that no foreign context leaves with it. Does nothing."""
@@ -125,9 +139,10 @@ class UsageSpan(Span):
     @guarded(None)
     def end(self, end_time: int | None = None) -> None:
         """End the span; a second call does nothing. ``end_time``: nanoseconds since the epoch. None: now."""
-        scope, self._scope = self._scope, None
-        if scope is None:
+        scope = self._scope
+        if scope is None or self._ended:
             return
+        self._ended = True
         if self._token is not None:
             leave(self._token)
         end = self._started + round((time.perf_counter() - self._start) * 1e9) if end_time is None else end_time
