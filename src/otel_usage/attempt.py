@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -41,6 +42,16 @@ _NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstr
 def naming() -> UpstreamNaming | None:
     """The name that the surrounding ``with upstream(…)`` gives, or None."""
     return _NAMING.get()
+
+
+@contextmanager
+def named(names: UpstreamNaming | None) -> Iterator[None]:
+    """Carry a name into another thread: calls within count for it. None: no name is around them."""
+    token = _NAMING.set(names)
+    try:
+        yield
+    finally:
+        _NAMING.reset(token)
 
 
 def provider_of(host: str, providers: Mapping[str, str]) -> str:

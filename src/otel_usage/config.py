@@ -56,7 +56,7 @@ class UsageConfig:
     user_agent_pepper: str | None = field(default=None, repr=False)
     """``USAGE_UA_PEPPER``: the same for ``usage.user_agent.hash``."""
     providers: Mapping[str, str] = field(default_factory=dict)
-    """``USAGE_PROVIDERS``: host to provider name. ``*.example.com`` stands for every host below it."""
+    """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
     personal: frozenset[str] = frozenset()
     """``USAGE_PERSONAL``: the personal attributes that are recorded. Empty: none."""
     dev_header: bool = False
@@ -81,6 +81,7 @@ class UsageConfig:
     """Seconds that the end of the process may wait for delivery."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "providers", {host.lower(): name for host, name in self.providers.items()})
         _require(_DATASET.fullmatch(self.axiom_dataset), "AXIOM_DATASET", self.axiom_dataset, _DATASET_FORM)
         shown = None if "@" in self.axiom_domain else self.axiom_domain  # a URL with a password, by mistake
         _require(_DOMAIN.fullmatch(self.axiom_domain), "AXIOM_DOMAIN", shown, _DOMAIN_FORM)
@@ -194,7 +195,7 @@ def _pairs(name: str, value: str) -> dict[str, str]:
     for part in filter(None, map(str.strip, value.split(","))):
         host, _, provider = map(str.strip, part.partition("="))
         _require(_HOST_PATTERN.fullmatch(host) and provider, name, part, accepts)
-        pairs[host.lower()] = provider
+        pairs[host] = provider
     return pairs
 
 
@@ -265,7 +266,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 _PEPPER_FORM: Final = "a secret of at least 16 printable characters, not counting the name of its key before a colon"
 _AXIOM_PROTOCOL_FORM: Final = "http/protobuf for Axiom; grpc needs USAGE_OTLP_ENDPOINT"
 _NOT_IN_URL: Final = re.compile(r"[@?#\\\s\x00-\x1f\x7f\ud800-\udfff]")
-_HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.:-]+")
+_HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.-]+")
 
 
 def _require(condition: object, setting: str, got: str | None, accepts: str) -> None:

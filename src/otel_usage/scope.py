@@ -142,7 +142,7 @@ class UsageScope:
         parent = getattr(span, "parent", None)
         server_kind = getattr(span, "kind", None) is trace.SpanKind.SERVER
         target = context if server_kind or parent is None or parent.is_remote else parent
-        if context.trace_flags.sampled:
+        if context.trace_flags.sampled and not context.is_remote:  # a remote one is the caller's, merely passed on
             self.link = Link(SpanContext(target.trace_id, target.span_id, target.is_remote, target.trace_flags))
         return context.trace_id
 

@@ -653,3 +653,28 @@ def test_identify_outside_of_any_request_does_nothing(usage_on: None, stub: Axio
         pass
     (span,) = stub.wait_for(1)
     assert "usage.customer.id" not in span.attributes
+
+
+@pytest.mark.parametrize("way", ["pool", "thread"])
+def test_a_name_given_to_calls_reaches_the_thread_that_makes_them(usage_on: None, stub: AxiomStub, way: str) -> None:
+    client = httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(200, text="1")))
+    with client, usage.upstream("quotes", "last"):
+        if way == "pool":
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(client.get, "http://quotes.example/1").result()
+        else:
+            thread = threading.Thread(target=client.get, args=("http://quotes.example/1",))
+            thread.start()
+            thread.join()
+    assert usage.flush().complete
+    (call,) = stub.spans
+    assert (call.attributes["usage.provider"], call.attributes["usage.operation"]) == ("quotes", "last")
+
+
+def test_our_own_threads_belong_to_no_request(usage_on: None, stub: AxiomStub) -> None:
+    with usage.usage_span("the first of the process"):
+        usage.record_llm("openai", "gpt-5")
+    stub.wait_for(1)
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("otel-usage-worker")]
+    assert ours
+    assert all("run" not in vars(thread) for thread in ours)

@@ -51,7 +51,7 @@ def test_every_public_name_loads_first_in_a_process_of_its_own() -> None:
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'identifie'"):
-        usage.identifie  # noqa: B018
+        usage.identifie  # noqa: B018  # the asking is the test
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -155,7 +155,8 @@ class _Sending:
         if self._whole:
             attempt.sent = len(self._request.content)
         if response.is_closed:
-            attempt.received, attempt.complete = response.num_bytes_downloaded, True
+            attempt.received = response.num_bytes_downloaded or len(response.content)  # 0 where it was made of bytes
+            attempt.complete = True
             attempt.finish()
         else:
             attempt.expected = _length(self._request, response)
@@ -164,7 +165,7 @@ class _Sending:
 
 def _length(request: Any, response: Any) -> int | None:
     """Bytes of the body, where the response's head says so (RFC 9112, section 6.3)."""
-    if request.method == "HEAD" or response.status_code in (204, 304):
+    if request.method == "HEAD" or response.status_code in (101, 204, 304):
         return 0
     length = response.headers.get("content-length", "")
     return int(length) if length.isdecimal() else None

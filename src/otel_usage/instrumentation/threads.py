@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from ..attempt import named, naming
 from ..guard import guarded
-from ..scope import Recording, current, enter, leave
+from ..scope import current, enter, leave
 from .hooks import Hook
 
-_here: Final = guarded(None)(current)
+OUR_THREADS: Final = "otel-usage-"
+"""What the names of this package's own threads begin with. They serve every request and belong to none."""
 
 
 def _start(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -23,27 +25,33 @@ def _start(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 @guarded(None)
 def _inherit(thread: Any) -> None:
-    here = current()
-    if here is not None:
-        thread.run = _within(here, thread.run)
+    if (current() or naming()) and not thread.name.startswith(OUR_THREADS):
+        thread.run = _carrying(thread.run)
 
 
 def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not args:
         return wrapped(*args, **kwargs)
     function, *rest = args
-    return wrapped(_within(_here(), function), *rest, **kwargs)
+    return wrapped(_carried(function) or function, *rest, **kwargs)
 
 
-def _within(here: Recording | None, function: Callable[..., Any]) -> Callable[..., Any]:
+def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, to be called where the request and the name of its calls are what they are here."""
+    here, names = current(), naming()
+
     def run(*args: Any, **kwargs: Any) -> Any:
         token = enter(here)
         try:
-            return function(*args, **kwargs)
+            with named(names):
+                return function(*args, **kwargs)
         finally:
             leave(token)
 
     return run
+
+
+_carried: Final = guarded(None)(_carrying)
 
 
 HOOKS: Final = (
