@@ -673,7 +673,8 @@ def test_a_name_given_to_calls_reaches_the_thread_that_makes_them(usage_on: None
 
 def test_our_own_threads_belong_to_no_request(usage_on: None, stub: AxiomStub) -> None:
     with usage.usage_span("the first of the process"):
-        usage.record_llm("openai", "gpt-5")
+        usage.identify(customer_id="acme")
+        usage.record_llm("openai", "gpt-5")  # starts the worker, here
     stub.wait_for(1)
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("otel-usage-worker")]
     assert ours
