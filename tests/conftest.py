@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 import otel_usage as usage
+from otel_usage import guard
 from otel_usage.testing import AxiomStub
 
 TOKEN = "xaat-test-0000"
 OUR_THREADS = ("otel-usage-worker", "otel-usage-post")
 PEPPER = "k1:0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def no_errors_yet() -> None:
+    """The counts of our own errors are the process's; each test begins at none."""
+    guard._errors.clear()
 
 
 @pytest.fixture

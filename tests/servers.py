@@ -52,6 +52,7 @@ def serve_wsgi(app: Any) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
     finally:
+        server.task_dispatcher.shutdown(timeout=5)  # first: a task that ends later would wake a closed loop
         server.close()
         thread.join(15)
         assert not thread.is_alive(), "waitress did not stop within 15 s"
