@@ -46,13 +46,22 @@ def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
 def serve_wsgi(app: Any) -> Iterator[str]:
     """Serve a WSGI app with waitress, on threads. Yields its URL."""
     sock = listening()
-    server = waitress.create_server(app, sockets=[sock], threads=4, asyncore_loop_timeout=0.1)
-    thread = threading.Thread(target=server.run, name="test-waitress", daemon=True)
+    server = waitress.create_server(app, sockets=[sock], threads=4)
+    stopping = threading.Event()
+
+    def serve() -> None:
+        # waitress's own loop can only be ended by closing what it is waiting for, which it takes for an error.
+        while not stopping.is_set():
+            server.asyncore.loop(timeout=0.05, map=server._map, count=1)
+
+    thread = threading.Thread(target=serve, name="test-waitress", daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
     finally:
-        server.task_dispatcher.shutdown(timeout=5)  # first: a task that ends later would wake a closed loop
-        server.close()
+        server.task_dispatcher.shutdown(timeout=5)  # before the loop, which the last tasks wake
+        stopping.set()
         thread.join(15)
+        server.asyncore.close_all(server._map)
+        server.close()
         assert not thread.is_alive(), "waitress did not stop within 15 s"
