@@ -33,6 +33,11 @@ class LedgerSnapshot:
         )
 
     @property
+    def delivered(self) -> bool:
+        """Whether the sink has taken everything that was produced."""
+        return self.accepted == self.produced
+
+    @property
     def balanced(self) -> bool:
         """Whether everything produced is somewhere. It always is; tests ask after every fault."""
         settled = self.accepted + self.rejected + sum(self.dropped.values())

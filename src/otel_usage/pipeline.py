@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 from typing import Final
@@ -107,7 +108,7 @@ class Pipeline:
         ledger = self.delivery.ledger()
         if ledger != self._said:
             self._said = ledger
-            logger.info("usage: %s", ledger)
+            logger.log(logging.INFO if ledger.delivered else logging.WARNING, "usage: %s", ledger)
 
     def _resource(self) -> Resource:
         """What OpenTelemetry knows of the service (``OTEL_SERVICE_NAME`` and kin), allowlisted."""

@@ -18,6 +18,8 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from ._version import __version__
 from .allowlist import filter_attributes
 from .config import NamedCallable, UsageConfig
+from .errors import ConfigError
+from .guard import report
 from .identity import KeyedHash
 from .ledger import DropCounter
 from .schema import SCHEMA_URL, RecordKind, UsageEvent
@@ -68,13 +70,12 @@ class Recorder:
         self._scope = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
 
     def prepare(self) -> None:
-        """Load what would else be loaded by the first request. Called when an application starts.
-
-        Raises:
-            ConfigError: ``USAGE_IDENTITY`` names what is not there.
-        """
+        """Load what would else be loaded by the first request. Called when an application starts."""
         if isinstance(self.config.identity, NamedCallable):
-            self.config.identity.load()
+            try:
+                self.config.identity.load()
+            except ConfigError as error:
+                report("USAGE_IDENTITY", error)
 
     def new_trace_id(self) -> int:
         """A random trace id."""
