@@ -378,3 +378,17 @@ class TestBesideTheirTracing:
         assert theirs.requests == []
         of_their_own = [link for span in stub.spans for link in span.links if link.trace_id != TRACE_ID]
         assert not of_their_own, "no link to a span that there never was; the caller's own may be linked to"
+
+
+class TestASinkThatIsDown:
+    def test_requests_are_answered_and_the_end_says_what_was_not_delivered(self, tmp_path: Path) -> None:
+        with AxiomStub(token=TOKEN) as sink:
+            nowhere = towards(sink)
+        with shop(tmp_path, **nowhere) as running:
+            assert b'"detail":"Not Found"' in running.ask("GET", "/nowhere")
+            asked = time.monotonic()
+            logged = running.stop()
+            took = time.monotonic() - asked
+        assert "usage: 1 spans produced = 0 accepted + 0 rejected + 0 dropped + 1 queued + 0 in flight" in logged
+        assert "Traceback" not in logged
+        assert took < 10  # a bound against a hang, far above the two seconds that it may take
