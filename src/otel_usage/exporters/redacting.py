@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 
-from ..allowlist import encodable
 from ..ledger import DropCounter
 from ..redaction import redact
-from ..schema import DEFAULT_CAP
+from ..schema import DEFAULT_CAP, encodable
 from .outcome import Outcome, UsageExporter
 
 NAME_CAP: Final = 2 * DEFAULT_CAP
