@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 import otel_usage as usage
@@ -263,7 +264,12 @@ def test_a_400_is_bisected_to_the_span_at_fault_and_all_others_arrive(stub: Axio
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"name": "\ud800"}, {"kind": "no such kind"}, {"context": SpanContext(1 << 130, 1, False)}, {"end_time": -1}],
+    [
+        {"name": "\ud800"},
+        {"kind": "no such kind"},
+        {"context": SpanContext(1 << 130, 1, False, TraceFlags(1))},
+        {"end_time": -1},
+    ],
     ids=["surrogate", "kind", "ids", "time"],
 )
 def test_a_span_that_cannot_be_encoded_is_counted_and_never_blocks_what_is_beside_it(
@@ -938,6 +944,24 @@ def test_both_processors_ship_the_server_and_client_spans_of_a_provider_of_ones_
     assert by_kind["server"].resource_attributes["service.name"] == "shop"
     assert "host.name" not in by_kind["server"].resource_attributes
     assert by_kind["server"].scope_name == "otel_usage"
+
+
+def test_spans_that_a_provider_records_without_sampling_them_are_not_sent(stub: AxiomStub) -> None:
+    class RecordOnly(Sampler):
+        def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+            return SamplingResult(Decision.RECORD_ONLY)
+
+        def get_description(self) -> str:
+            return "record only"
+
+    delivery = CircuitBreakingSpanProcessor(http_exporter(stub), schedule_delay=LONG)
+    provider = TracerProvider(sampler=RecordOnly(), resource=RESOURCE)
+    provider.add_span_processor(AllowlistSpanProcessor(delivery))
+    provider.get_tracer("shop").start_span("GET", kind=SpanKind.SERVER).end()
+    assert provider.force_flush(5000)
+    provider.shutdown()
+    assert delivery.ledger().produced == 0
+    assert not stub.requests
 
 
 # -- where it goes -----------------------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         """Nothing: a span is delivered when it has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
+        if span.context is not None and not span.context.trace_flags.sampled:
+            return  # recorded for the process's own eyes: exporters get sampled spans only (OpenTelemetry's trace SDK)
         with self._lock:
             self._ledger.produced += 1
             if self._stopped:
