@@ -6,8 +6,9 @@ import atexit
 import logging
 import os
 import threading
-from typing import Final
+from typing import Any, Final
 
+import wrapt
 from opentelemetry.sdk.resources import Resource
 
 from .allowlist import filter_attributes
@@ -69,6 +70,7 @@ class Pipeline:
         activate(self.recorder)
         self._hooks.install()
         atexit.register(self.stop)
+        wrapt.register_post_import_hook(self._end_with_children, "multiprocessing.util")
 
     @guarded(None)
     def stop(self) -> None:
@@ -103,6 +105,16 @@ class Pipeline:
             attributes_dropped=self._drops.counts(),
             internal_errors=internal_errors(),
         )
+
+    @guarded(None)
+    def _end_with_children(self, util: Any) -> None:
+        """A child of ``multiprocessing`` ends without ``atexit``, but with finalizers of its own."""
+
+        def in_child(pipeline: Pipeline) -> None:
+            if pipeline is _running:
+                util.Finalize(pipeline, pipeline.stop, exitpriority=0)
+
+        util.register_after_fork(self, in_child)
 
     def _say_where_spans_went(self) -> None:
         ledger = self.delivery.ledger()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import multiprocessing
+import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -536,3 +539,24 @@ def test_usage_that_is_switched_off_within_a_span_loses_nothing_but_that_span(
         usage.meter("rows", 1)
     assert internal_errors() == before
     assert [span.name for span in stub.spans] == ["first"]
+
+
+def record_as_a_child(spans: int) -> None:
+    for _ in range(spans):
+        with usage.usage_span("of a child"):
+            usage.identify(customer_id=f"child-{os.getpid()}")
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # it is what is tested; warned of since 3.12
+def test_a_forked_child_of_multiprocessing_delivers_what_it_has_recorded(usage_on: None, stub: AxiomStub) -> None:
+    with usage.usage_span("of the parent"):
+        pass
+    children = [multiprocessing.get_context("fork").Process(target=record_as_a_child, args=(20,)) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+    assert usage.flush().accepted == 1
+    spans = Counter(span.attributes.get("usage.customer.id") for span in stub.spans)
+    assert spans == {None: 1, **{f"child-{child.pid}": 20 for child in children}}
