@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from traceback import extract_tb
@@ -46,9 +47,18 @@ def _describe(error: BaseException) -> str:
     name = type(error).__qualname__
     frames = extract_tb(error.__traceback__)
     if isinstance(error, TypeError) and len(frames) == 1:
-        return f"{name}: {error}"  # the arguments did not fit: the interpreter's own words, which hold no values
+        # The arguments did not fit: the interpreter's own words, which hold no values, but the names of keywords.
+        return f"{name}: {_QUOTED.sub(_identifier, str(error))}"
     where = f" at {frames[-1].name}:{frames[-1].lineno}" if frames else ""
     return name + where
+
+
+_QUOTED: Final = re.compile("'([^']*)'")
+
+
+def _identifier(quoted: re.Match[str]) -> str:
+    """What was quoted, if it can be a name in somebody's code and not only in somebody's data."""
+    return quoted[0] if quoted[1].isidentifier() and len(quoted[1]) <= 40 else "'…'"
 
 
 def guarded(fallback: F) -> Callable[[Callable[P, T]], Callable[P, T | F]]:

@@ -27,6 +27,9 @@ from .runtime import activate
 from .schema import RESOURCE, SCHEMA_URL
 from .status import EMPTY_FLUSH, OFF, FlushReport, UsageHealth
 
+LONGEST_FLUSH: Final = 3600.0
+"""Seconds that :func:`flush` waits at most."""
+
 NO_TOKEN: Final = "no_token"
 """The reason that spans are dropped for where they would go to Axiom and there is no token."""
 
@@ -189,8 +192,14 @@ def flush(timeout: float = 2.0) -> FlushReport:
     pipeline = _running
     if pipeline is None:
         return EMPTY_FLUSH
-    pipeline.delivery.force_flush(int(timeout * 1000))
+    pipeline.delivery.force_flush(_milliseconds(timeout))
     return FlushReport.of(pipeline.delivery.ledger())
+
+
+def _milliseconds(timeout: object) -> int:
+    """At most an hour, which is also what no number at all is taken for."""
+    known = isinstance(timeout, int | float) and 0 <= timeout < LONGEST_FLUSH
+    return round((timeout if known else LONGEST_FLUSH) * 1000)  # type: ignore[operator]  # a number, if it is known
 
 
 @guarded(OFF)

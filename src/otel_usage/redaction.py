@@ -24,6 +24,8 @@ _SECRET: Final = re.compile(
             _START + r"(?:gh[pousr]_|github_pat_|glpat-)[A-Za-z0-9_-]{20,}",  # GitHub and GitLab tokens
             _START + r"xox[abeprs]-[A-Za-z0-9-]{10,}",  # Slack tokens
             _START + r"AIza[A-Za-z0-9_-]{30,}",  # Google API keys
+            _START + r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",  # SendGrid keys
+            _START + r"(?:npm_|hf_|pypi-)[A-Za-z0-9_-]{20,}",  # registries' tokens
             r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----[\s\S]*",  # PEM (RFC 7468), PGP
             r"://[^/\s@?#]+@",  # user and password in a URL
         )

@@ -40,8 +40,9 @@ class UsageRequest(UsageScope):
 
     __slots__ = (
         "_asked", "_ended", "_first_byte", "_headers", "_peer", "_start", "_started", "annotations", "cache_control",
-        "carrier", "client_gone", "complete", "error", "found", "method", "mounted", "preflight", "reason", "received",
-        "request_id", "route", "sent", "status", "upstream_count", "upstream_duration", "upstream_received",
+        "carrier", "client_gone", "complete", "error", "found", "interrupted", "method", "mounted", "preflight",
+        "reason", "received", "request_id", "route", "sent", "status", "upstream_count", "upstream_duration",
+        "upstream_received",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +81,7 @@ class UsageRequest(UsageScope):
         self.complete = False
         self.client_gone = False
         self.error: str | None = None
+        self.interrupted = False
         self.upstream_count = 0
         self.upstream_duration = 0.0
         self.upstream_received = 0
@@ -122,9 +124,7 @@ class UsageRequest(UsageScope):
     def failed(self, error: BaseException) -> None:
         """The application raised."""
         self.error = type_name(error)
-        if not isinstance(error, (Exception, SystemExit, KeyboardInterrupt)):
-            # Cancelled: nobody waits for the answer any more. A process that is told to stop is not the client's doing.
-            self.client_gone = True
+        self.interrupted = not isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
 
     def close(self) -> None:
         """The exchange is over. Where no response was started, the server answers 500."""
@@ -145,6 +145,8 @@ class UsageRequest(UsageScope):
             links=(self.link,) if self.link is not None else (),
             failed=not self._served and not self._abandoned,
         )
+        # A thread that outlives the request may hold on to it, which must not keep what the client sent.
+        self.carrier = self._headers = {}
 
     def inherited(self) -> dict[str, Any]:
         return {"usage.request.id": self.request_id, "usage.route": self.template}
@@ -216,7 +218,8 @@ class UsageRequest(UsageScope):
         if self._abandoned:
             return "client_aborted"
         if self.error is not None and not self._served:  # an error in the work after a response is not the response's
-            return "unhandled_exception"
+            # Cancelled, and not because the client had left: the server did it, as it does when it has to stop.
+            return "server_error" if self.interrupted else "unhandled_exception"
         status = self.status if self.complete else None  # the status of an answer that was cut off says little
         return reason_of(status=status, method=self.method, has_route=self.found, is_preflight=self.preflight)
 

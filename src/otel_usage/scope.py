@@ -73,6 +73,10 @@ class UsageScope:
         # A deque: each of several threads that attribute at the same time takes spans that no other takes.
         self._waiting: deque[Callable[[UsageIdentity], None]] = deque()
 
+    def __deepcopy__(self, memo: object) -> UsageScope:
+        """Itself: an application may copy the ASGI scope that it stands in, and that is still this request."""
+        return self
+
     @property
     def scope(self) -> UsageScope:
         return self

@@ -588,7 +588,7 @@ def bare(usage_on: None) -> Iterator[str]:
         ("/nothing", (500, "server_error", None, "500")),
         ("/raises", (500, "unhandled_exception", None, "ValueError")),
         ("/exits", (500, "unhandled_exception", None, "SystemExit")),
-        ("/cancelled", (None, "client_aborted", True, "asyncio.exceptions.CancelledError")),
+        ("/cancelled", (500, "server_error", None, "asyncio.exceptions.CancelledError")),
     ],
 )
 def test_a_bare_application_that_does_not_answer_is_recorded(

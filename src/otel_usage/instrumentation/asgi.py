@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,7 +42,8 @@ class UsageMiddleware:
 
 async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Call ``app`` and record the request. When an application starts, get ready; when it ends, deliver what waits."""
-    if scope["type"] == "lifespan":
+    if scope["type"] == "lifespan" and REQUEST_KEY not in scope:
+        scope[REQUEST_KEY] = None  # FastAPI's entry and Starlette's are one application
         await app(scope, _preparing(receive), _delivering(send))
         return
     exchange = _begin(scope, receive, send)
@@ -79,13 +81,16 @@ def _prepare() -> None:
 def _delivering(send: Send) -> Send:
     """Deliver before the server learns that the application has shut down.
 
-    uvicorn then ends the process by the signal that stopped it, and nothing registered with ``atexit`` runs. Every
-    request is over by now, so waiting for delivery, within its bound, keeps nobody.
+    uvicorn then ends the process by the signal that stopped it, and nothing registered with ``atexit`` runs. The
+    application's own requests are over by now; another application on the same loop is not kept either.
     """
 
     async def send_last(message: Message) -> None:
         if message["type"].startswith("lifespan.shutdown."):
-            _deliver()
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, _deliver)
+            except RuntimeError:  # not asyncio's loop, or one that takes no more work
+                _deliver()
         await send(message)
 
     return send_last
@@ -232,7 +237,11 @@ class WebSocketExchange(Exchange):
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
             self.request.complete = True
+            self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 
+
+_REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011: "server_error"}
+"""What an application says by the code that it closes with (RFC 6455, section 7.4.1)."""
 
 _EXCHANGES: Final[dict[str, type[Exchange]]] = {"http": Exchange, "websocket": WebSocketExchange}
 

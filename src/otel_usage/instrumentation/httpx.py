@@ -123,14 +123,17 @@ class _Sending:
     """A request on its way through a transport, with a counting stream in the place of its own."""
 
     def __init__(
-        self, request: Any, attempt: UpstreamAttempt, streams: tuple[type, type], transport: Any, *, whole: bool
+        self, request: Any, attempt: UpstreamAttempt, streams: tuple[Any, Any], transport: Any, *, whole: bool
     ) -> None:
         """``whole``: the transport takes the body with ``Request.read()``, from memory if it is there."""
-        request_stream, self._response_stream = streams
+        self._request_stream, self._response_stream = streams
         self._request, self._attempt, self._whole = request, attempt, whole
-        self._own = self._counted = request.stream
-        if "content-length" in request.headers or "transfer-encoding" in request.headers:
-            request.stream = self._counted = request_stream(self._own, attempt)
+        self._own: Any = request.stream
+        while isinstance(self._own, self._request_stream):  # one request, sent several times at once
+            self._own = self._own._stream
+        in_memory = whole and hasattr(request, "_content")  # its stream is sync and async at once: leave it so
+        if not in_memory and ("content-length" in request.headers or "transfer-encoding" in request.headers):
+            request.stream = self._request_stream(self._own, attempt)
         self._token = _SENDING.set((transport, request))
 
     @guarded(None)
@@ -138,7 +141,7 @@ class _Sending:
         """The transport is done with the request, which gets its own stream back."""
         _SENDING.reset(self._token)
         # A transport may have put a stream of its own here, as httpx's Request.read() does: that one stays.
-        if self._request.stream is self._counted:
+        if isinstance(self._request.stream, self._request_stream):
             self._request.stream = self._own
 
     @guarded(None)
@@ -155,7 +158,8 @@ class _Sending:
         if self._whole:
             attempt.sent = len(self._request.content)
         if response.is_closed:
-            attempt.received = response.num_bytes_downloaded or len(response.content)  # 0 where it was made of bytes
+            # Downloaded are 0 bytes of one that was made of bytes, and of one that was closed unread.
+            attempt.received = response.num_bytes_downloaded or len(getattr(response, "_content", b""))
             attempt.complete = True
             attempt.finish()
         else:

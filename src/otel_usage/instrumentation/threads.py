@@ -1,7 +1,8 @@
 """Threads: work that a request hands to one is counted for the request.
 
 A started thread inherits the request until that has ended (see ``scope.GRACE``), as threads do by themselves in
-free-threaded Python. A pool's thread serves many requests, so there each task brings its own.
+free-threaded Python. A pool's thread serves many requests and inherits none: each task of an executor brings its own,
+those of ``multiprocessing.pool`` are counted for nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from ..guard import guarded
 from ..scope import current, enter, leave
 from .hooks import Hook
 
+_POOLS: Final = ("multiprocessing.dummy", "multiprocessing.pool")
+
 OUR_THREADS: Final = "otel-usage-"
 """What the names of this package's own threads begin with. They serve every request and belong to none."""
 
@@ -25,7 +28,7 @@ def _start(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 @guarded(None)
 def _inherit(thread: Any) -> None:
-    if (current() or naming()) and not thread.name.startswith(OUR_THREADS):
+    if not thread.name.startswith(OUR_THREADS) and type(thread).__module__ not in _POOLS:
         thread.run = _carrying(thread.run)
 
 
@@ -33,12 +36,19 @@ def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str
     if not args:
         return wrapped(*args, **kwargs)
     function, *rest = args
-    return wrapped(_carried(function) or function, *rest, **kwargs)
+    carried = _carried(function) or function
+    outside = enter(None)  # a thread that the pool starts for this task will serve others
+    try:
+        return wrapped(carried, *rest, **kwargs)
+    finally:
+        leave(outside)
 
 
 def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function``, to be called where the request and the name of its calls are what they are here."""
     here, names = current(), naming()
+    if here is None and names is None:
+        return function
 
     def run(*args: Any, **kwargs: Any) -> Any:
         token = enter(here)

@@ -68,12 +68,9 @@ def _begin(environ: Environ, start_response: StartResponse) -> Exchange | None:
 
 
 def _bridged(environ: Environ) -> UsageRequest | None:
-    """The ASGI request that an adapter such as a2wsgi has brought here: the one around, if it is for this path."""
-    here = current()
-    if here is None or not isinstance(here.scope, UsageRequest):
-        return None
-    path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1").decode("utf-8", "replace")
-    return here.scope if here.scope.carrier.get("path") == path else None
+    """The ASGI request that this one is, brought here by a2wsgi, which says so. None: it is a request of its own."""
+    around = environ.get("asgi.scope", {}).get(REQUEST_KEY)
+    return around if isinstance(around, UsageRequest) else None
 
 
 class Exchange:
@@ -111,6 +108,13 @@ class Exchange:
         """A part of the body went to the server, which keeps the body of an answer to HEAD to itself."""
         self._handed_over = self._handed_over or bool(data)
         self.request.response_sent(0 if self.request.method == "HEAD" else len(data))
+
+    @guarded(None)
+    def exhausted(self) -> None:
+        """The application has no more parts. Fewer bytes than it has promised are not the whole response."""
+        request = self.request
+        bodiless = request.method == "HEAD" or request.status in (204, 304)
+        request.complete = bodiless or self.length is None or request.sent >= self.length
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -165,7 +169,7 @@ class _Body:
                 self._parts = iter(self._body)
             part = next(self._parts)
         except StopIteration:
-            self._exchange.request.complete = True
+            self._exchange.exhausted()
             raise
         except BaseException as error:
             self._exchange.failed(error)
@@ -233,7 +237,14 @@ class _CountedInput:
         return map(self._count, self._stream)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        found = getattr(self._stream, name)  # first: what the stream lacks, this lacks too
+        if name in ("readinto", "readinto1"):
+            return lambda buffer: self._counted(found(buffer))
+        return (lambda *args: self._count(found(*args))) if name == "read1" else found
+
+    def _counted(self, size: int | None) -> int | None:
+        self._request.received += size or 0
+        return size
 
     def _count(self, data: bytes) -> bytes:
         self._request.received += len(data)
