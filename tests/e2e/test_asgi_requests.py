@@ -25,7 +25,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import otel_usage as usage
-from otel_usage.testing import AxiomStub, ReceivedSpan
+from otel_usage.testing import AxiomStub
+from tests.outside import Outside, facts, outcome, outside, requests_of, the_request
 from tests.servers import serve_asgi
 
 CHUNK = b"x" * 1000
@@ -219,41 +220,6 @@ def client(url: str, usage_on: None) -> Iterator[httpx.Client]:
     # The client's own calls must not be recorded: it plays somebody else.
     with httpx.Client(base_url=url, transport=Outside()) as outside:
         yield outside
-
-
-class Outside(httpx.BaseTransport):
-    """httpx's transport without the hooks, which sit on the class of the original."""
-
-    def __init__(self) -> None:
-        self._transport = httpx.HTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        handle = httpx.HTTPTransport.__dict__["handle_request"]
-        return getattr(handle, "__wrapped__", handle)(self._transport, request)
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-def requests_of(stub: AxiomStub, count: int = 1) -> list[ReceivedSpan]:
-    """The request spans of a test, of which there must be ``count``: all is delivered, so no other can follow."""
-    stub.wait_for(count)
-    usage.uninstrument()
-    found = [span for span in stub.unique_spans if span.kind == "server"]
-    assert len(found) == count
-    return found
-
-
-def the_request(stub: AxiomStub) -> ReceivedSpan:
-    return requests_of(stub)[0]
-
-
-def facts(span: ReceivedSpan, *keys: str) -> tuple[Any, ...]:
-    return tuple(span.attributes.get(key) for key in keys)
-
-
-def outcome(span: ReceivedSpan) -> tuple[Any, ...]:
-    return facts(span, "http.response.status_code", "usage.reason", "usage.aborted", "error.type")
 
 
 def raw(url: str, request: bytes) -> socket.socket:
@@ -511,11 +477,6 @@ def test_a_file_that_is_mounted_at_the_root_has_a_template(
     found, missing = requests_of(stub, 2)
     assert facts(found, "http.route", "usage.reason") == ("/{path}", "ok")
     assert facts(missing, "http.route", "usage.reason") == ("/{path}", "not_found")
-
-
-def outside(url: str, *paths: str, **headers: str) -> list[httpx.Response]:
-    with httpx.Client(base_url=url, transport=Outside(), headers=headers) as client:
-        return [client.get(path) for path in paths]
 
 
 # -- ways in -----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from otel_usage.request import UsageRequest
 from otel_usage.schema import AUTH_KINDS
 from otel_usage.scope import GRACE, PENDING_LIMIT, current
 from otel_usage.testing import AxiomStub, ReceivedSpan
+from tests.outside import Outside, requests_of
 from tests.servers import serve_asgi
 
 PRINCIPAL = "sk_live_0000000000000000"
@@ -163,20 +164,6 @@ def url(pool: ThreadPoolExecutor) -> Iterator[str]:
         yield address
 
 
-class Outside(httpx.BaseTransport):
-    """httpx's transport without the hooks, which sit on the class of the original: it plays somebody else."""
-
-    def __init__(self) -> None:
-        self._transport = httpx.HTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        handle = httpx.HTTPTransport.__dict__["handle_request"]
-        return getattr(handle, "__wrapped__", handle)(self._transport, request)
-
-    def close(self) -> None:
-        self._transport.close()
-
-
 def get(url: str, path: str, **headers: str) -> httpx.Response:
     with httpx.Client(base_url=url, transport=Outside(), headers=headers) as client:
         return client.get(path)
@@ -189,15 +176,6 @@ def handled_by(handler: Callable[[Request], Any], **settings: Any) -> Iterator[s
     app.get("/")(handler)
     with serve_asgi(app) as address:
         yield address
-
-
-def requests_of(stub: AxiomStub, count: int = 1) -> list[ReceivedSpan]:
-    """The request spans of a test in their order, of which there must be ``count``."""
-    stub.wait_for(count)
-    usage.uninstrument()
-    found = [span for span in stub.unique_spans if span.kind == "server"]
-    assert len(found) == count
-    return sorted(found, key=lambda span: span.start_time)
 
 
 def customers(spans: list[ReceivedSpan]) -> list[Any]:

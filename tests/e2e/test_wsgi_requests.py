@@ -19,7 +19,8 @@ from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
 
 import otel_usage as usage
-from otel_usage.testing import AxiomStub, ReceivedSpan
+from otel_usage.testing import AxiomStub
+from tests.outside import Outside, facts, outcome, outside, requests_of, the_request
 from tests.servers import serve_asgi, serve_wsgi
 
 CHUNK = b"x" * 1000
@@ -155,46 +156,6 @@ def url() -> Iterator[str]:
 def client(url: str, usage_on: None) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, transport=Outside()) as outside:
         yield outside
-
-
-class Outside(httpx.BaseTransport):
-    """httpx's transport without the hooks, which sit on the class of the original: it plays somebody else."""
-
-    def __init__(self) -> None:
-        self._transport = httpx.HTTPTransport()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        handle = httpx.HTTPTransport.__dict__["handle_request"]
-        return getattr(handle, "__wrapped__", handle)(self._transport, request)
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-def outside(url: str, *paths: str, **headers: str) -> list[httpx.Response]:
-    with httpx.Client(base_url=url, transport=Outside(), headers=headers) as client:
-        return [client.get(path) for path in paths]
-
-
-def requests_of(stub: AxiomStub, count: int = 1) -> list[ReceivedSpan]:
-    """The request spans of a test, of which there must be ``count``: all is delivered, so no other can follow."""
-    stub.wait_for(count)
-    usage.uninstrument()
-    found = [span for span in stub.unique_spans if span.kind == "server"]
-    assert len(found) == count
-    return found
-
-
-def the_request(stub: AxiomStub) -> ReceivedSpan:
-    return requests_of(stub)[0]
-
-
-def facts(span: ReceivedSpan, *keys: str) -> tuple[Any, ...]:
-    return tuple(span.attributes.get(key) for key in keys)
-
-
-def outcome(span: ReceivedSpan) -> tuple[Any, ...]:
-    return facts(span, "http.response.status_code", "usage.reason", "usage.aborted", "error.type")
 
 
 # -- Flask: how it ended -----------------------------------------------------------------------------------------------

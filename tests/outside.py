@@ -1,0 +1,57 @@
+"""The other side of a test: a client that is nobody's upstream call, and the request spans that came of what it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+import otel_usage as usage
+from otel_usage.testing import AxiomStub, ReceivedSpan
+
+
+class Outside(httpx.BaseTransport):
+    """httpx's transport without the hooks, which sit on the class of the original: it plays somebody else."""
+
+    def __init__(self) -> None:
+        self._transport = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        handle = httpx.HTTPTransport.__dict__["handle_request"]
+        return getattr(handle, "__wrapped__", handle)(self._transport, request)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def outside(url: str, *paths: str, **headers: str) -> list[httpx.Response]:
+    """The answers to a GET of each path, one after the other, from one client."""
+    with httpx.Client(base_url=url, transport=Outside(), headers=headers) as client:
+        return [client.get(path) for path in paths]
+
+
+def requests_of(stub: AxiomStub, count: int = 1) -> list[ReceivedSpan]:
+    """The request spans of a test by their start, of which there must be ``count``.
+
+    Usage is switched off first, so all is delivered, and no other can follow.
+    """
+    stub.wait_for(count)
+    usage.uninstrument()
+    found = [span for span in stub.unique_spans if span.kind == "server"]
+    assert len(found) == count
+    return sorted(found, key=lambda span: span.start_time)
+
+
+def the_request(stub: AxiomStub) -> ReceivedSpan:
+    """The one request span of a test."""
+    return requests_of(stub)[0]
+
+
+def facts(span: ReceivedSpan, *keys: str) -> tuple[Any, ...]:
+    """The values of attributes, None for those that are absent."""
+    return tuple(span.attributes.get(key) for key in keys)
+
+
+def outcome(span: ReceivedSpan) -> tuple[Any, ...]:
+    """How a request ended: status code, reason, aborted, error type."""
+    return facts(span, "http.response.status_code", "usage.reason", "usage.aborted", "error.type")
