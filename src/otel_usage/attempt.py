@@ -41,7 +41,10 @@ _NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstr
 
 def naming() -> UpstreamNaming | None:
     """The name that the surrounding ``with upstream(…)`` gives, or None."""
-    return _NAMING.get()
+    here = _NAMING.get()
+    while isinstance(here, _Block) and here.ended:  # a task or thread that was started within may outlast it
+        here = here.around
+    return here
 
 
 @contextmanager
@@ -190,7 +193,10 @@ class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib
         if isinstance(here, _Block) and here.owner is self:  # not so where a generator is closed in another context
             _NAMING.set(here.around)
             block = here  # tasks and threads may share one `upstream`: each has a block of its own
-        if block is not None and block.attempts == 0:
+        if block is None:
+            return
+        block.ended = True
+        if block.attempts == 0:
             _record(block, exc)
 
 
@@ -200,6 +206,7 @@ class _Block(UpstreamNaming):
 
     owner: upstream
     around: UpstreamNaming | None
+    ended: bool = False
     began: tuple[int, float] = field(default_factory=lambda: (time.time_ns(), time.perf_counter()))
 
 

@@ -72,10 +72,22 @@ class UsageIdentity:
         if later.provenance == "unverified" and self.known and self.provenance != "unverified":
             return self
         if _SURENESS[later.provenance] >= _SURENESS[self.provenance]:
-            return replace(self, **given, provenance=later.provenance)
+            return replace(self._kept_beside(later), **given, provenance=later.provenance)
         filled = {name: value for name, value in given.items() if getattr(self, name) is None}
         provenance = "unavailable" if self.tier is None else self.provenance
         return replace(self, **filled, provenance=provenance)
+
+    def _kept_beside(self, later: UsageIdentity) -> UsageIdentity:
+        """What stays of this identity beside surer facts: no claim, which would pass for a fact then; no tier of an
+        anonymous caller who is not; neither tier nor plan of another customer.
+        """
+        if self.provenance == "unverified" and later.provenance == "verified":
+            return UNKNOWN
+        if self.customer_id is not None and later.customer_id not in (None, self.customer_id):
+            return replace(self, tier=None, plan=None)
+        if self.auth_kind == "anon" and later.auth_kind not in (None, "anon"):
+            return replace(self, tier=None, auth_kind=None)
+        return self
 
     def attributes(self) -> dict[str, str | int]:
         """The identity as span attributes. What is not known is absent."""

@@ -6,12 +6,12 @@ passed the schema here.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -34,6 +34,11 @@ SPAN_KINDS: Final[Mapping[RecordKind, SpanKind]] = {
 _EVENTS: Final = frozenset(event.value for event in UsageEvent)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
+
+
+def _random_id(bits: int) -> int:
+    """From the system's randomness: the ids tell duplicates, and an application may seed ``random`` as it likes."""
+    return secrets.randbits(bits) or 1
 
 
 class UsageReadableSpan(ReadableSpan):
@@ -66,7 +71,6 @@ class Recorder:
         self.auth_kinds = config.known_auth_kinds
         self._resource = resource
         self._on_end = on_end
-        self._ids = RandomIdGenerator()
         self._scope = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
 
     def prepare(self) -> None:
@@ -79,11 +83,11 @@ class Recorder:
 
     def new_trace_id(self) -> int:
         """A random trace id."""
-        return self._ids.generate_trace_id()
+        return _random_id(128)
 
     def new_context(self, trace_id: int) -> SpanContext:
         """The context of a new span in a trace. Always sampled: usage is never sampled away."""
-        return SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False, trace_flags=_SAMPLED)
+        return SpanContext(trace_id, _random_id(64), is_remote=False, trace_flags=_SAMPLED)
 
     def emit(
         self,

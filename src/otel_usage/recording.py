@@ -199,10 +199,12 @@ def record_llm(
         "usage.reason": known_reason,
     }
 
+    named = BY_KEY["gen_ai.provider.name"].accept(provider), BY_KEY["gen_ai.request.model"].accept(model)
+
     def emit(identity: UsageIdentity) -> None:
         recorder.emit(
             RecordKind.LLM,
-            f"{provider} {model}",
+            " ".join(name for name in named if isinstance(name, str)) or RecordKind.LLM.value,
             context,
             {**facts, **identity.attributes()},
             start_time=end - took,

@@ -147,7 +147,8 @@ class UsageSpan(Span):
             leave(self._token)
         end = self._started + round((time.perf_counter() - self._start) * 1e9) if end_time is None else end_time
         parent = self._parent.context if self._parent is not None else None
-        name, attributes, events = self._name, dict(self._attributes), list(self._events)  # later calls change nothing
+        name, attributes, events = self._name, dict(self._attributes), list(self._events)
+        failed = self._failed  # copies, all: later calls change nothing
 
         def emit(identity: UsageIdentity) -> None:
             scope.recorder.emit(
@@ -160,7 +161,7 @@ class UsageSpan(Span):
                 parent=parent,
                 events=events,
                 links=(scope.link,) if parent is None and scope.link is not None else (),
-                failed=self._failed,
+                failed=failed,
             )
 
         scope.attribute(emit)

@@ -7,9 +7,11 @@ import copy
 import gc
 import io
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -227,3 +229,83 @@ def test_a_thread_that_outlives_its_request_does_not_keep_what_the_client_sent(u
         kept = [request for request in gc.get_objects() if isinstance(request, UsageRequest)]
         assert all(not request.carrier for request in kept)
         release.set()
+
+
+def test_ids_owe_nothing_to_the_applications_randomness_and_take_nothing_from_it(
+    usage_on: None, stub: AxiomStub
+) -> None:
+    drawn = []
+    for _ in range(2):
+        random.seed(7)
+        with usage.usage_span("work"):
+            pass
+        drawn.append(random.random())
+    random.seed(7)
+    assert drawn == [random.random()] * 2
+    assert len({span.key for span in recorded(stub, "custom")}) == 2
+
+
+def test_headers_that_can_be_read_once_reach_the_application(usage_on: None, stub: AxiomStub) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def nothing(*_: Any) -> Any:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": iter([(b"authorization", b"Bearer x")])}
+    asyncio.run(usage.UsageMiddleware(app)(scope, nothing, nothing))
+    assert seen == [(b"authorization", b"Bearer x")]
+
+
+def test_a_name_given_to_calls_ends_with_its_block(usage_on: None, stub: AxiomStub) -> None:
+    client = httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(200, text="1")))
+    with client, ThreadPoolExecutor(1) as pool:
+        with usage.upstream("openai"):
+            pool.submit(client.get, "http://first.example").result()
+        pool.submit(client.get, "http://billing.example").result()
+    assert [span.attributes["usage.provider"] for span in recorded(stub, "upstream")] == ["openai", "billing.example"]
+
+
+def test_threads_without_a_request_are_left_as_they_are(usage_on: None) -> None:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    assert "run" not in vars(thread)
+
+
+def test_the_name_of_a_model_call_is_made_of_what_may_leave(usage_on: None, stub: AxiomStub) -> None:
+    usage.record_llm({"key": "hunter2"}, {"messages": "patient"})  # type: ignore[arg-type]  # what is tested
+    (span,) = recorded(stub, "llm")
+    assert span.name == "llm"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        ({"customer_id": "claimed", "provenance": "unverified"}, {"tier": 2}, (None, 2)),
+        ({"auth_kind": "anon"}, {"customer_id": "acme", "auth_kind": "jwt"}, ("acme", None)),
+        ({"customer_id": "admin", "tier": 9, "plan": "ent"}, {"customer_id": "acme"}, ("acme", None)),
+    ],
+)
+def test_what_is_known_of_one_caller_does_not_pass_to_another(
+    usage_on: None, stub: AxiomStub, first: Any, then: Any, expected: tuple[Any, Any]
+) -> None:
+    with usage.usage_span("work"):
+        usage.identify(**first)
+        usage.identify(**then)
+    (span,) = recorded(stub, "custom")
+    assert (span.attributes.get("usage.customer.id"), span.attributes.get("usage.tier")) == expected
+
+
+def test_a_resolver_that_knows_no_tier_is_verified_all_the_same(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    switch_on(identity=lambda _scope: usage.UsageIdentity("acme", auth_kind="jwt", provenance="verified"))
+    with serve_asgi(FastAPI()) as url:
+        httpx.get(url)
+        (span,) = recorded(stub, "request")
+    assert span.attributes["usage.identity.provenance"] == "verified"

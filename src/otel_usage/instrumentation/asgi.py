@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -88,12 +89,24 @@ def _delivering(send: Send) -> Send:
     async def send_last(message: Message) -> None:
         if message["type"].startswith("lifespan.shutdown."):
             try:
-                await asyncio.get_running_loop().run_in_executor(None, _deliver)
-            except RuntimeError:  # not asyncio's loop, or one that takes no more work
+                await _deliver_aside(asyncio.get_running_loop())
+            except RuntimeError:  # not asyncio's loop, or no thread to be had
                 _deliver()
         await send(message)
 
     return send_last
+
+
+async def _deliver_aside(loop: asyncio.AbstractEventLoop) -> None:
+    # A thread of its own: the loop's executor may be busy with the application's work for long.
+    delivered = asyncio.Event()
+
+    def work() -> None:
+        _deliver()
+        loop.call_soon_threadsafe(delivered.set)
+
+    threading.Thread(target=work, name="otel-usage-flush", daemon=True).start()
+    await delivered.wait()
 
 
 @guarded(None)
@@ -119,6 +132,10 @@ class Exchange:
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
+        if not isinstance(
+            scope["headers"], list | tuple
+        ):  # any iterable (ASGI specification), also one that is read once
+            scope["headers"] = list(scope["headers"])
         headers = {_WANTED[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _WANTED}
         peer = client[0] if client else None
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope)
@@ -213,6 +230,7 @@ class WebSocketExchange(Exchange):
         elif message["type"] == "websocket.disconnect":
             if self.request.complete:  # the echo of the application's own close
                 return
+            self.request.response_sent(0)  # the connection has lasted until now
             self.request.client_gone = _is_loss(message) or self.request.status is None
             self.request.complete = not self.request.client_gone
 
@@ -237,6 +255,7 @@ class WebSocketExchange(Exchange):
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
             self.request.complete = True
+            self.request.response_sent(0)
             self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 
 

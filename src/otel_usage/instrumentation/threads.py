@@ -1,12 +1,14 @@
 """Threads: work that a request hands to one is counted for the request.
 
-A started thread inherits the request until that has ended (see ``scope.GRACE``), as threads do by themselves in
-free-threaded Python. A pool's thread serves many requests and inherits none: each task of an executor brings its own,
-those of ``multiprocessing.pool`` are counted for nobody.
+A started thread inherits the request, as threads do by themselves in free-threaded Python, for as long as work is
+counted for that (see ``scope.GRACE``). A thread that was made a daemon does not: what a library starts for the whole
+process is no request's. A pool's thread serves many requests and inherits none: each task of an executor brings its
+own, those of ``multiprocessing.pool`` are counted for nobody.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -28,7 +30,10 @@ def _start(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 @guarded(None)
 def _inherit(thread: Any) -> None:
-    if not thread.name.startswith(OUR_THREADS) and type(thread).__module__ not in _POOLS:
+    # A thread that was made a daemon serves the whole process. One that is started by a daemon is one by inheritance.
+    made_daemon = thread.daemon and not threading.current_thread().daemon
+    foreign = made_daemon or thread.name.startswith(OUR_THREADS) or type(thread).__module__ in _POOLS
+    if not foreign and (current() or naming()):
         thread.run = _carrying(thread.run)
 
 
@@ -39,7 +44,8 @@ def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str
     carried = _carried(function) or function
     outside = enter(None)  # a thread that the pool starts for this task will serve others
     try:
-        return wrapped(carried, *rest, **kwargs)
+        with named(None):
+            return wrapped(carried, *rest, **kwargs)
     finally:
         leave(outside)
 

@@ -236,6 +236,16 @@ class _CountedInput:
     def __iter__(self) -> Iterator[bytes]:
         return map(self._count, self._stream)
 
+    def __next__(self) -> bytes:
+        return self._count(next(self._stream))
+
+    def __enter__(self) -> _CountedInput:
+        self._stream.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._stream.__exit__(*error)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._stream, name)  # first: what the stream lacks, this lacks too
         if name in ("readinto", "readinto1"):
