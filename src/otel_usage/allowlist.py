@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .ledger import DropCounter
-from .schema import allowed_on
+from .schema import DEFAULT_CAP, allowed_on, encodable
 
 
 def filter_attributes(place: str, attributes: Mapping[str, Any], drops: DropCounter) -> dict[str, Any]:
@@ -26,3 +26,8 @@ def filter_attributes(place: str, attributes: Mapping[str, Any], drops: DropCoun
         else:
             drops.add(key)
     return kept
+
+
+def span_name(fallback: str, *parts: object) -> str:
+    """A span's name made of those parts that could leave as an attribute; ``fallback`` where none could."""
+    return " ".join(p for p in parts if isinstance(p, str) and p and len(p) <= DEFAULT_CAP and encodable(p)) or fallback

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from .allowlist import span_name
 from .guard import guarded
 from .identity import UsageIdentity
 from .request import UsageRequest, type_name
 from .request_facts import method_of
 from .runtime import active
-from .schema import BY_KEY, RecordKind
+from .schema import RecordKind
 from .scope import UsageScope, current
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class UpstreamNaming:
     """Attempts that a hook has recorded under this name."""
 
 
-_PROVIDER: Final = BY_KEY["usage.provider"]
 _NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstream", default=None)
 
 
@@ -155,7 +155,7 @@ class UpstreamAttempt:
             attributes["usage.time_to_first_byte"] = self._first_byte - self._start
         self.recorder.emit(
             RecordKind.UPSTREAM,
-            _title(provider, self._name.operation),
+            span_name(RecordKind.UPSTREAM.value, provider, self._name.operation),
             self._context,
             attributes,
             start_time=self._started,
@@ -163,11 +163,6 @@ class UpstreamAttempt:
             parent=self._parent,
             failed=bad_status or self.error is not None,
         )
-
-
-def _title(*parts: str | None) -> str:
-    """The span's name: of what may leave as an attribute, and nothing longer."""
-    return " ".join(part for part in parts if part and _PROVIDER.accept(part)) or RecordKind.UPSTREAM.value
 
 
 class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib's own do

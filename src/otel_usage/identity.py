@@ -63,10 +63,12 @@ class UsageIdentity:
     def merged(self, later: UsageIdentity) -> UsageIdentity:
         """The identity with what ``later`` adds.
 
-        Facts as sure as these, or surer, replace them. Unverified facts are left out where there are surer ones, and
-        those of a known caller count as surer also while a tier that could not be read makes them ``unavailable``.
-        ``unavailable`` facts fill in what is not known; if no tier is known then, the whole identity is
-        ``unavailable``, so that nobody takes a missing tier for tier 0.
+        Facts as sure as these, or surer, replace them. Beside them an unverified claim goes, and so do the tier and
+        plan of another customer and the tier of an anonymous caller who is not.
+
+        Unverified facts are left out where there are surer ones, and those of a known caller count as surer also while
+        a tier that could not be read makes them ``unavailable``. ``unavailable`` facts fill in what is not known; if no
+        tier is known then, the whole identity is ``unavailable``, so that nobody takes a missing tier for tier 0.
         """
         given = {name: value for name in _FACTS if (value := getattr(later, name)) is not None}
         if later.provenance == "unverified" and self.known and self.provenance != "unverified":

@@ -10,6 +10,7 @@ import time
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
+from .allowlist import span_name
 from .guard import guarded
 from .identity import UsageIdentity, coerce_tier
 from .ledger import DropCounter
@@ -199,12 +200,10 @@ def record_llm(
         "usage.reason": known_reason,
     }
 
-    named = BY_KEY["gen_ai.provider.name"].accept(provider), BY_KEY["gen_ai.request.model"].accept(model)
-
     def emit(identity: UsageIdentity) -> None:
         recorder.emit(
             RecordKind.LLM,
-            " ".join(name for name in named if isinstance(name, str)) or RecordKind.LLM.value,
+            span_name(RecordKind.LLM.value, provider, model),
             context,
             {**facts, **identity.attributes()},
             start_time=end - took,

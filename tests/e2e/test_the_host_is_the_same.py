@@ -19,6 +19,7 @@ from wsgiref.util import setup_testing_defaults
 import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
+from opentelemetry.trace import StatusCode
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -217,7 +218,7 @@ def test_a_thread_that_outlives_its_request_does_not_keep_what_the_client_sent(u
 
     @app.get("/")
     async def start() -> dict[str, str]:
-        threading.Thread(target=release.wait, args=(20,), daemon=True).start()
+        threading.Thread(target=release.wait, args=(20,), daemon=False).start()
         return {}
 
     with serve_asgi(app) as url:
@@ -227,6 +228,7 @@ def test_a_thread_that_outlives_its_request_does_not_keep_what_the_client_sent(u
             usage.flush()
         gc.collect()
         kept = [request for request in gc.get_objects() if isinstance(request, UsageRequest)]
+        assert kept
         assert all(not request.carrier for request in kept)
         release.set()
 
@@ -309,3 +311,78 @@ def test_a_resolver_that_knows_no_tier_is_verified_all_the_same(
         httpx.get(url)
         (span,) = recorded(stub, "request")
     assert span.attributes["usage.identity.provenance"] == "verified"
+
+
+def test_a_thread_that_was_made_a_daemon_belongs_to_no_request(usage_on: None, stub: AxiomStub) -> None:
+    client = httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(200, text="1")))
+    with client, usage.usage_span("work"):
+        usage.identify(customer_id="acme")
+        for daemon in (True, False):
+            thread = threading.Thread(target=client.get, args=("http://quotes.example",), daemon=daemon)
+            thread.start()
+            thread.join()
+            assert "run" not in vars(thread)
+    assert [span.attributes.get("usage.customer.id") for span in recorded(stub, "upstream")] == [None, "acme"]
+
+
+def test_a_websocket_lasts_until_it_is_closed_and_not_until_its_last_answer(usage_on: None, stub: AxiomStub) -> None:
+    app = FastAPI()
+
+    @app.websocket("/ws")
+    async def ws(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+        await websocket.receive_text()
+        await websocket.receive()
+
+    with serve_asgi(app) as url:
+        with connect(f"{url.replace('http', 'ws')}/ws") as socket:
+            socket.recv()
+            answered = time.time_ns()
+            socket.send("thanks")
+        (span,) = stub.wait_for(1)
+    assert span.end_time > answered
+
+
+def test_the_input_of_a_wsgi_request_can_be_iterated_and_entered(usage_on: None, stub: AxiomStub) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        with environ["wsgi.input"] as stream:
+            return [next(stream), *stream]
+
+    assert call(usage.UsageWSGIMiddleware(app), b"one\ntwo\n") == b"one\ntwo\n"
+    (span,) = recorded(stub, "request")
+    assert span.attributes["http.request.body.size"] == 8
+
+
+def test_the_end_of_an_application_does_not_wait_for_its_executor(usage_on: None) -> None:
+    release = threading.Event()
+    sent: list[str] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, release.wait, 20)
+        messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+        async def receive() -> Any:
+            return next(messages)
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        await FastAPI()({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        assert not busy.done()
+        release.set()
+        await busy
+
+    asyncio.run(run())
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_the_status_of_a_span_that_has_ended_does_not_change(usage_on: None, stub: AxiomStub) -> None:
+    with usage.usage_span("outer"):  # the inner one waits until somebody says who is calling
+        with usage.usage_span("inner") as inner:
+            pass
+        inner.set_status(StatusCode.ERROR)
+    assert {span.status_code for span in recorded(stub, "custom")} == {"unset"}

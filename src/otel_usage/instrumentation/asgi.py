@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,7 +104,8 @@ async def _deliver_aside(loop: asyncio.AbstractEventLoop) -> None:
 
     def work() -> None:
         _deliver()
-        loop.call_soon_threadsafe(delivered.set)
+        with suppress(RuntimeError):  # the server did not wait, and has closed the loop
+            loop.call_soon_threadsafe(delivered.set)
 
     threading.Thread(target=work, name="otel-usage-flush", daemon=True).start()
     await delivered.wait()
@@ -132,10 +134,8 @@ class Exchange:
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
-        if not isinstance(
-            scope["headers"], list | tuple
-        ):  # any iterable (ASGI specification), also one that is read once
-            scope["headers"] = list(scope["headers"])
+        if not isinstance(scope["headers"], list | tuple):
+            scope["headers"] = list(scope["headers"])  # it may be an iterable that can be read once (ASGI)
         headers = {_WANTED[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _WANTED}
         peer = client[0] if client else None
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope)

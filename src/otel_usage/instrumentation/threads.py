@@ -34,7 +34,17 @@ def _inherit(thread: Any) -> None:
     made_daemon = thread.daemon and not threading.current_thread().daemon
     foreign = made_daemon or thread.name.startswith(OUR_THREADS) or type(thread).__module__ in _POOLS
     if not foreign and (current() or naming()):
-        thread.run = _carrying(thread.run)
+        thread.run = _run_once(thread, _carrying(thread.run))
+
+
+def _run_once(thread: Any, carried: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            carried()
+        finally:
+            vars(thread).pop("run", None)  # else the thread and its own method would keep each other alive
+
+    return run
 
 
 def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
 from .._version import __version__
-from ..allowlist import filter_attributes
+from ..allowlist import filter_attributes, span_name
 from ..exporters.redacting import redacted_attributes
 from ..guard import guarded
 from ..ledger import DropCounter
@@ -139,8 +139,8 @@ def _in_current_keys(place: str, attributes: Mapping[str, Any]) -> dict[str, Any
 
 def _name(kind: RecordKind, attributes: Mapping[str, Any]) -> str:
     """A name of allowed attributes: an instrumentation's own may hold a raw path."""
-    parts = (attributes.get("http.request.method"), attributes.get("http.route") or attributes.get("server.address"))
-    return " ".join(part for part in parts if part) or kind.value
+    where = attributes.get("http.route") or attributes.get("server.address")
+    return span_name(kind.value, attributes.get("http.request.method"), where)
 
 
 def _valid(context: SpanContext | None) -> TypeGuard[SpanContext]:
