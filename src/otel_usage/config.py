@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -30,6 +31,24 @@ class OtlpProtocol(StrEnum):
 
     HTTP_PROTOBUF = "http/protobuf"
     GRPC = "grpc"
+
+
+class SpoolMode(StrEnum):
+    """Where what cannot be sent is kept, other than in a directory that is named."""
+
+    DISK = "disk"
+    """In the user's own state directory: ``$XDG_STATE_HOME/otel_usage``, or ``~/.local/state/otel_usage``."""
+    MEMORY = "memory"
+    OFF = "off"
+
+
+class FlushMode(StrEnum):
+    """When spans are sent."""
+
+    BATCH = "batch"
+    """In batches, from a thread of their own: no request waits."""
+    REQUEST = "request"
+    """At the end of each request, before its last byte: for runtimes that freeze a process between requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +88,19 @@ class UsageConfig:
         (60, "live"), (300, "fast"), (900, "medium"), (3600, "slow"), (21600, "static"), (604800, "daily"),
     )  # fmt: skip
     """Seconds of shared freshness, up to which a response is of a cache tier; ascending."""
+    spool: SpoolMode | Path = SpoolMode.DISK
+    """``USAGE_SPOOL``: the directory where spans that cannot be sent are kept; ``memory``: they are kept there, and
+    lost with the process; ``off``: no more of them are kept than the queue holds."""
+    spool_bytes: int = 256 * 2**20
+    """Bytes of compressed spans on disk at most, for each service; beyond that, the oldest are dropped."""
+    spool_memory_bytes: int = 16 * 2**20
+    """The same where they are kept in memory."""
+    spool_age: float = 7 * 86400.0
+    """Seconds that spans are kept on disk at most."""
+    flush: FlushMode = FlushMode.BATCH
+    """``USAGE_FLUSH``."""
     queue_size: int = 8192
-    """Spans that wait for delivery at most; one more is dropped and counted as ``queue_full``."""
+    """Spans that wait in the queue at most; one more is dropped and counted as ``queue_full``."""
     batch_size: int = 512
     """Spans in one export attempt at most. Axiom takes 10,000 events a request."""
     schedule_delay: float = 1.0
@@ -103,7 +133,7 @@ class UsageConfig:
         _require(ascending, "cache_bands", str(limits), "ascending numbers of seconds above 0")
         for _, tier in self.cache_bands:
             _require(tier in CACHE_TIERS, "cache_bands", tier, f"one of {', '.join(CACHE_TIERS)}")
-        for setting in ("queue_size", "batch_size", "schedule_delay", "export_timeout", "shutdown_timeout"):
+        for setting in _NUMBERS:
             value = getattr(self, setting)
             _require(value > 0, setting, str(value), "a number above 0")
 
@@ -185,6 +215,21 @@ def _protocol(name: str, value: str) -> OtlpProtocol:
     return OtlpProtocol(value)
 
 
+def _flush(name: str, value: str) -> FlushMode:
+    modes = [mode.value for mode in FlushMode]
+    _require(value in modes, name, value, " or ".join(modes))
+    return FlushMode(value)
+
+
+def _spool(name: str, value: str) -> SpoolMode | Path:
+    if value in (SpoolMode.MEMORY, SpoolMode.OFF):
+        return SpoolMode(value)
+    path = Path(value)
+    _require(path.is_absolute() and "\0" not in value, name, value, _SPOOL_FORM)
+    _require(not path.exists() or path.is_dir(), name, value, _SPOOL_FORM)
+    return path
+
+
 def _names(_name: str, value: str) -> frozenset[str]:
     return frozenset(part.strip() for part in value.split(",") if part.strip())
 
@@ -254,9 +299,16 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "USAGE_PROVIDERS": ("providers", _pairs),
     "USAGE_PERSONAL": ("personal", _names),
     "USAGE_DEV_HEADER": ("dev_header", _flag),
+    "USAGE_SPOOL": ("spool", _spool),
+    "USAGE_FLUSH": ("flush", _flush),
 }
 """Environment variable to the field it sets and the function that reads it."""
 
+_NUMBERS: Final = (
+    "spool_bytes", "spool_memory_bytes", "spool_age", "queue_size", "batch_size", "schedule_delay", "export_timeout",
+    "shutdown_timeout",
+)  # fmt: skip
+_SPOOL_FORM: Final = "the absolute path of a directory, memory or off"
 _DATASET: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _DATASET_FORM: Final = "a dataset's name: letters, digits, _ . - (at most 128)"
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")

@@ -33,12 +33,16 @@ def internal_errors() -> dict[str, int]:
 def report(site: str, error: BaseException) -> None:
     """Count an error of our own under ``site``, and log it the first time. Never raises."""
     _errors[site] += 1
-    if _errors[site] > 1:
-        return
+    if _errors[site] == 1:
+        say(logging.ERROR, "otel_usage failed in %s and goes on: %s", site, _describe(error))
+
+
+def say(level: int, message: str, *args: object) -> None:
+    """Log from a place that must go on: a logging handler of the application's may raise, which is not our failure."""
     try:
-        logger.error("otel_usage failed in %s and goes on: %s", site, _describe(error))
-    except Exception:  # a logging handler of the application's: its failure must not become ours
-        _errors["guard.report"] += 1
+        logger.log(level, message, *args)
+    except Exception:  # as it says
+        _errors["guard.say"] += 1
 
 
 def _describe(error: BaseException) -> str:

@@ -2,63 +2,138 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .native import RLock
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerSnapshot:
-    """The ledger at one moment. All counts are spans of this process since it started (or was forked)."""
+    """The ledger at one moment. All counts are spans, of this process since it started (or was forked)."""
 
-    produced: int
+    produced: int = 0
     """Ended and handed to the processor."""
-    accepted: int
+    accepted: int = 0
     """Taken by the sink."""
-    rejected: int
+    rejected: int = 0
     """Refused by the sink for good, one by one."""
-    dropped: Mapping[str, int]
-    """Given up here, by reason: ``queue_full``, ``shutdown``, ``too_large``, ``unencodable``, ``no_token``."""
-    queued: int
-    """Waiting to be sent."""
-    in_flight: int
-    """Being sent."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Given up here, by reason: ``queue_full``, ``shutdown``, ``too_large``, ``unencodable``, ``no_token``,
+    ``spool_full``, ``spool_expired``, ``spool_damaged``."""
+    queued: int = 0
+    """Waiting in memory to be sent or spooled."""
+    in_flight: int = 0
+    """Being sent for the first time, and not in the spool."""
+    spooled: int = 0
+    """Produced here and kept in the spool. They stay there when the process ends, unless the spool is in memory."""
+    adopted: int = 0
+    """Produced by another process that left them in the spool, and settled here. They count as accepted, rejected or
+    dropped beside the process's own."""
+    handed_over: int = 0
+    """Produced and spooled here, and taken from the spool by another process, whose ledger has them as adopted."""
 
     def __str__(self) -> str:
         dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
+        entered = f"{self.produced} spans produced" + (f" + {self.adopted} adopted" if self.adopted else "")
         return (
-            f"{self.produced} spans produced = {self.accepted} accepted + {self.rejected} rejected + "
+            f"{entered} = {self.accepted} accepted + {self.rejected} rejected + "
             f"{sum(self.dropped.values())} dropped{f' ({dropped})' if dropped else ''} + {self.queued} queued + "
-            f"{self.in_flight} in flight"
+            f"{self.in_flight} in flight + {self.spooled} spooled + {self.handed_over} handed over"
         )
 
     @property
+    def left(self) -> int:
+        """Spans that are still on their way."""
+        return self.queued + self.in_flight + self.spooled
+
+    @property
     def delivered(self) -> bool:
-        """Whether the sink has taken everything that was produced."""
-        return self.accepted == self.produced
+        """Whether the sink has taken everything, from here or by the hands of another process."""
+        return self.accepted + self.handed_over == self.produced + self.adopted
 
     @property
     def balanced(self) -> bool:
-        """Whether everything produced is somewhere. It always is; tests ask after every fault."""
+        """Whether every span is somewhere. It always is; tests ask after every fault."""
         settled = self.accepted + self.rejected + sum(self.dropped.values())
-        return self.produced == settled + self.queued + self.in_flight
+        return self.produced + self.adopted == settled + self.left + self.handed_over
+
+
+class Account(StrEnum):
+    """A place in the ledger where a span can be, by the name of its column."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    QUEUED = "queued"
+    IN_FLIGHT = "in_flight"
+    SPOOLED = "spooled"
+    HANDED_OVER = "handed_over"
 
 
 class Ledger:
-    """The counters behind :class:`LedgerSnapshot`. Not thread-safe: its owner holds a lock."""
+    """The accounts behind :class:`LedgerSnapshot`, kept by double entry: a span enters once and then only moves, so
+    that the books balance by construction. Thread-safe.
+    """
 
     def __init__(self) -> None:
-        self.produced = 0
-        self.accepted = 0
-        self.rejected = 0
-        self.in_flight = 0
-        self.dropped: Counter[str] = Counter()
+        # Re-entrant: a garbage collection or a signal inside may end another span on the same thread. For the same
+        # reason a count is read and written in one statement, and in a dict that runs no Python in between.
+        self._lock = RLock()
+        self._produced = 0
+        self._adopted = 0
+        self._balances: dict[Account, int] = dict.fromkeys(Account, 0)
+        self._dropped: defaultdict[str, int] = defaultdict(int)
+        self._closed = False
 
-    def snapshot(self, queued: int) -> LedgerSnapshot:
-        """The counts now, with ``queued`` spans in the owner's queue."""
-        return LedgerSnapshot(
-            self.produced, self.accepted, self.rejected, dict(self.dropped), queued, self.in_flight
-        )  # fmt: skip
+    def __getitem__(self, account: Account) -> int:
+        return self._balances[account]
+
+    def produce(self, limit: int) -> int:
+        """A span has ended: it is queued, unless ``limit`` are. The number that are queued now; 0: it was dropped."""
+        with self._lock:
+            self._produced += 1
+            if self._closed or self._balances[Account.QUEUED] >= limit:
+                self._dropped["shutdown" if self._closed else "queue_full"] += 1
+                return 0
+            self._balances[Account.QUEUED] += 1
+            return self._balances[Account.QUEUED]
+
+    def adopt(self, count: int, target: Account | str) -> None:
+        """Spans of another process have been settled here: ``target`` as for :meth:`move`."""
+        with self._lock:
+            self._adopted += count
+            self._credit(count, target)
+
+    def move(self, count: int, source: Account, target: Account | str) -> None:
+        """Move spans from one account to another, or out of the books: a plain string is the reason of a drop."""
+        with self._lock:
+            if self._closed:
+                return  # counted when the ledger was closed, whatever becomes of them now
+            self._balances[source] -= count
+            self._credit(count, target)
+
+    def close(self, perishable: int) -> None:
+        """The end: drop what is queued or in flight, ``perishable`` spooled spans, and all that still comes."""
+        with self._lock:
+            self.move(self._balances[Account.QUEUED], Account.QUEUED, "shutdown")
+            self.move(self._balances[Account.IN_FLIGHT], Account.IN_FLIGHT, "shutdown")
+            self.move(perishable, Account.SPOOLED, "shutdown")
+            self._closed = True
+
+    def snapshot(self) -> LedgerSnapshot:
+        """All counts at one moment."""
+        with self._lock:
+            dropped = {reason: count for reason, count in self._dropped.items() if count}
+            balances = {account.value: count for account, count in self._balances.items()}
+            return LedgerSnapshot(produced=self._produced, adopted=self._adopted, dropped=dropped, **balances)
+
+    def _credit(self, count: int, target: Account | str) -> None:
+        if isinstance(target, Account):
+            self._balances[target] += count
+        else:
+            self._dropped[target] += count
 
 
 class DropCounter:

@@ -9,13 +9,13 @@ import threading
 from typing import Any, Final
 
 import wrapt
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from .allowlist import filter_attributes
 from .circuit_breaker import BreakerState
 from .config import OtlpProtocol, UsageConfig, unknown_variables
 from .exporters.outcome import NowhereExporter, UsageExporter
-from .exporters.redacting import RedactingExporter, redacted_attributes
+from .exporters.redacting import redacted_attributes
 from .guard import guarded, internal_errors, logger
 from .instrumentation import flask, httpx, starlette, threads
 from .instrumentation.hooks import HookSet
@@ -25,6 +25,7 @@ from .processors.circuit_breaking import CircuitBreakingSpanProcessor
 from .recorder import Recorder
 from .runtime import activate
 from .schema import RESOURCE, SCHEMA_URL
+from .spool.opening import open_spool
 from .status import EMPTY_FLUSH, OFF, FlushReport, UsageHealth
 
 LONGEST_FLUSH: Final = 3600.0
@@ -41,11 +42,14 @@ class Pipeline:
         self.config: Final = config
         self._drops: Final = DropCounter()
         self._no_token: Final = config.to_axiom and config.axiom_token is None
-        # From the last stage to the first: each is handed the one it feeds. Redaction stands after the queue, so that
-        # no request pays for scanning its strings; the allowlist before it, so that nothing forbidden is ever held.
-        exporter = RedactingExporter(self._exporter(), self._drops)
+        resource = self._resource()
+        exporter = self._exporter()
+        # From the last stage to the first: each is handed the one it feeds. The exporter redacts, after the queue, so
+        # that no request pays for scanning its strings; the allowlist stands before it, so that nothing forbidden is
+        # ever held. What cannot be kept as bytes is not kept on disk.
         self.delivery: Final = CircuitBreakingSpanProcessor(
             exporter,
+            spool=open_spool(config, str(resource.attributes.get(SERVICE_NAME, ""))) if exporter.durable else None,
             queue_size=config.queue_size,
             batch_size=config.batch_size,
             schedule_delay=config.schedule_delay,
@@ -54,10 +58,11 @@ class Pipeline:
         self.allowlist: Final = AllowlistSpanProcessor(self.delivery, personal=config.personal, drops=self._drops)
         self.recorder: Final = Recorder(
             config,
-            self._resource(),
+            resource,
             self.allowlist.on_end,
             drops=self._drops,
             status=self.status,
+            start=self.delivery.start,
             flush=self.flush,
         )
         self._said = self.delivery.ledger()
@@ -91,7 +96,10 @@ class Pipeline:
 
     def status(self) -> str:
         """``ok`` or ``degraded``."""
-        well = self.hindrance() is None and self.delivery.breaker_state is BreakerState.CLOSED
+        delivery = self.delivery
+        well = (
+            self.hindrance() is None and delivery.breaker_state is BreakerState.CLOSED and not delivery.backlog.trouble
+        )
         return "ok" if well else "degraded"
 
     def hindrance(self) -> str | None:
@@ -104,6 +112,7 @@ class Pipeline:
             status=self.status(),
             hindrance=self.hindrance(),
             breaker=self.delivery.breaker_state.value,
+            spool_trouble=self.delivery.backlog.trouble,
             ledger=self.delivery.ledger(),
             attributes_dropped=self._drops.counts(),
             internal_errors=internal_errors(),
@@ -143,10 +152,10 @@ class Pipeline:
         if config.otlp_protocol is OtlpProtocol.GRPC:
             from .exporters.otlp_grpc import OtlpGrpcExporter
 
-            return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout)
+            return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout, self._drops)
         from .exporters.otlp_http import OtlpHttpExporter
 
-        return OtlpHttpExporter(config.endpoint, headers, config.export_timeout)
+        return OtlpHttpExporter(config.endpoint, headers, config.export_timeout, self._drops)
 
 
 _running: Pipeline | None = None

@@ -56,14 +56,17 @@ class Recorder:
         *,
         drops: DropCounter,
         status: Callable[[], str],
+        start: Callable[[], object],
         flush: Callable[[], object],
     ) -> None:
         """``resource`` must be allowlisted already; ``status`` says how the pipeline is (``ok`` or ``degraded``);
-        ``flush`` delivers what waits, within the time that the end of a process may take.
+        ``start`` begins to deliver what an earlier process has left; ``flush`` delivers what waits, within the time
+        that the end of a process may take.
         """
         self.config = config
         self.drops = drops
         self.status = status
+        self._start = start
         self.flush = flush
         self.hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
         self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None
@@ -74,7 +77,8 @@ class Recorder:
         self._scope = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
 
     def prepare(self) -> None:
-        """Load what would else be loaded by the first request. Called when an application starts."""
+        """Do what would else be done by the first request. Called when an application starts."""
+        self._start()
         if isinstance(self.config.identity, NamedCallable):
             try:
                 self.config.identity.load()

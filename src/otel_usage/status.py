@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .ledger import LedgerSnapshot
 
-_NOTHING = LedgerSnapshot(produced=0, accepted=0, rejected=0, dropped={}, queued=0, in_flight=0)
+_NOTHING = LedgerSnapshot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class UsageHealth:
     """What keeps it, in a word (``timeout``, ``http_401``, ``no_token``). None: nothing."""
     breaker: str = "closed"
     """The circuit breaker: ``closed``, ``open`` or ``half_open``."""
+    spool_trouble: str | None = None
+    """Why what cannot be sent is not kept on disk (``the disk is full``). None: it is, or it is not meant to be."""
     ledger: LedgerSnapshot = _NOTHING
     attributes_dropped: Mapping[str, int] = field(default_factory=dict)
     """What the allowlist kept from leaving, by attribute key: never a value."""
@@ -36,14 +38,16 @@ class FlushReport:
     accepted: int
     rejected: int
     dropped: int
+    spooled: int
+    """Spans kept for later: on disk, unless ``USAGE_SPOOL`` says otherwise."""
     queued: int
-    """Spans still waiting or being sent."""
+    """Spans still waiting in the queue or being sent."""
 
     @classmethod
     def of(cls, ledger: LedgerSnapshot) -> FlushReport:
         """The report that a ledger amounts to."""
-        left = ledger.queued + ledger.in_flight
-        return cls(left == 0, ledger.accepted, ledger.rejected, sum(ledger.dropped.values()), left)
+        dropped, queued = sum(ledger.dropped.values()), ledger.queued + ledger.in_flight
+        return cls(ledger.left == 0, ledger.accepted, ledger.rejected, dropped, ledger.spooled, queued)
 
 
 OFF = UsageHealth("off")

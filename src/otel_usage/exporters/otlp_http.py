@@ -1,8 +1,7 @@
-"""OTLP over HTTP: one POST within a deadline, with exactly our headers, and an answer that is read."""
+"""OTLP over HTTP: one POST with exactly our headers, and an answer that is read."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import socket
 import time
@@ -15,7 +14,6 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from google.protobuf.message import DecodeError
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
@@ -24,24 +22,21 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from .._version import __version__
 from ..config import is_loopback
 from ..errors import ConfigError
-from .deadline import DeadlineExceeded, DeadlineRunner
+from ..ledger import DropCounter
+from ..payload import EncodedPayload, Payload
+from .encoder import Encoder
 from .outcome import (
+    LONGEST_PATIENCE,
     Accepted,
     BadData,
     Failed,
     Misconfigured,
     Outcome,
+    Prepared,
     RetryLater,
     TooLarge,
-    Unencodable,
     UsageExporter,
 )
-
-SLICE: Final = 32
-"""Spans that are encoded at a stretch. Between slices the interpreter lock is free for requests."""
-
-LONGEST_PATIENCE: Final = 60.0
-"""Seconds that a sink's own ``Retry-After`` is followed at most."""
 
 _ANSWER_LIMIT: Final = 1 << 20
 
@@ -52,14 +47,19 @@ class OtlpHttpExporter(UsageExporter):
     ``OTEL_EXPORTER_OTLP_HEADERS`` is not read: it may hold another vendor's key.
     """
 
-    def __init__(self, endpoint: str, headers: Mapping[str, str], timeout: float) -> None:
-        """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt.
+    def __init__(
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, drops: DropCounter | None = None
+    ) -> None:
+        """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt,
+        and of each operation on its socket; ``drops`` counts what is redacted.
 
         Raises:
             ConfigError: the environment names a proxy for the endpoint that is none.
         """
+        self.timeout = timeout
+        self._encode = Encoder(drops or DropCounter())
+        self._shut_down = False
         self._endpoint = endpoint
-        self._timeout = timeout
         self._headers = {
             "Content-Type": "application/x-protobuf",
             "Content-Encoding": "gzip",
@@ -68,13 +68,13 @@ class OtlpHttpExporter(UsageExporter):
         }
         self._connect()
 
-    def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
+    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
+        return self._encode(spans)
+
+    def deliver(self, payload: Payload) -> Outcome:
+        assert isinstance(payload, EncodedPayload)  # of its own making
         try:
-            body = gzip.compress(encode(spans))
-        except Exception:  # protobuf's own: a lone surrogate, a number beyond 64 bits, an id of a wrong length
-            return Unencodable()
-        try:
-            return self._runner.run(lambda: self._post(body), self._timeout, self._abort)
+            return self._post(payload.body)
         except Exception as error:  # the network's, TLS's, urllib3's: whatever it is, the spans were not taken
             return Failed(_word_for(error))
 
@@ -82,24 +82,25 @@ class OtlpHttpExporter(UsageExporter):
         self._connect()
 
     def shutdown(self) -> None:
-        self._abort()
-        self._runner.stop(0.1)
+        self._shut_down = True
+        self.abort()
         self._pool.clear()
 
     def _connect(self) -> None:
-        self._runner = DeadlineRunner("otel-usage-post")
         self._live: set[HTTPConnection] = set()
         self._pool = _pool(self._endpoint)
         self._pool.pool_classes_by_scheme = _tracked_pools(self._live)
 
     def _post(self, body: bytes) -> Outcome:
+        if self._shut_down:
+            return Failed("shutdown")
         with suppress_instrumentation():  # our own calls are nobody's upstream calls
             response = self._pool.request(
                 "POST",
                 self._endpoint,
                 body=body,
                 headers=self._headers,
-                timeout=self._timeout,
+                timeout=self.timeout,
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -111,7 +112,7 @@ class OtlpHttpExporter(UsageExporter):
                 response.close()  # more than any sink has to say: the connection is not worth reading empty
             return read_answer(response.status, response.headers, answer)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
         """Break whatever the attempt is stuck in: a shut-down socket fails its reads at once."""
         for connection in list(self._live):
             sock = getattr(connection, "sock", None)
@@ -124,19 +125,8 @@ def _word_for(error: Exception) -> str:
     """``timeout``, or the error's class: its message may hold what was sent."""
     if isinstance(error, urllib3.exceptions.NewConnectionError):  # to urllib3 a timeout, though it is a refusal
         return type(error).__name__
-    late = isinstance(error, DeadlineExceeded | urllib3.exceptions.TimeoutError | TimeoutError)
+    late = isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError)
     return "timeout" if late else type(error).__name__
-
-
-def encode(spans: Sequence[ReadableSpan]) -> bytes:
-    """The OTLP request for ``spans``. Encoded messages of one type, one after the other, are one message (protobuf's
-    own rule for repeated fields), so it can be made in slices.
-    """
-    parts = []
-    for start in range(0, len(spans), SLICE):
-        parts.append(encode_spans(spans[start : start + SLICE]).SerializeToString())
-        time.sleep(0)
-    return b"".join(parts)
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
@@ -148,11 +138,10 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome
     if status == 413:
         return TooLarge()
     if status in (400, 422):
-        return BadData(status)
+        return BadData(f"http_{status}")
     if 400 <= status < 500 and status != 408:
-        return Misconfigured(
-            status, _ADVICE.get(status, "Check USAGE_OTLP_ENDPOINT: it answers, but not as OTLP/HTTP.")
-        )
+        advice = _ADVICE.get(status, "Check USAGE_OTLP_ENDPOINT: it answers, but not as OTLP/HTTP.")
+        return Misconfigured(f"http_{status}", advice)
     return Failed(f"http_{status}")
 
 

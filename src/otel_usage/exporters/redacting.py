@@ -1,8 +1,8 @@
-"""Takes what looks like a secret out of our own spans, on the worker's thread, before they are encoded."""
+"""Takes what looks like a secret out of spans, on the worker's thread, before they are encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -10,27 +10,9 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from ..ledger import DropCounter
 from ..redaction import redact
 from ..schema import DEFAULT_CAP, encodable
-from .outcome import Outcome, UsageExporter
 
 NAME_CAP: Final = 2 * DEFAULT_CAP
 """Longest span name in characters: of a method and a route at the most."""
-
-
-class RedactingExporter(UsageExporter):
-    """Hands spans on to another exporter with every string redacted. What is redacted is counted by key."""
-
-    def __init__(self, exporter: UsageExporter, drops: DropCounter) -> None:
-        self._exporter = exporter
-        self._drops = drops
-
-    def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
-        return self._exporter.deliver([redacted_span(span, self._drops) for span in spans])
-
-    def after_fork(self) -> None:
-        self._exporter.after_fork()
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
 
 
 def redacted_span(span: ReadableSpan, drops: DropCounter) -> ReadableSpan:

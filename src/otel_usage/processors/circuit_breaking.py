@@ -1,55 +1,51 @@
-"""Delivery: a bounded queue, one worker, a circuit breaker and a ledger in front of an exporter."""
+"""Delivery: a bounded queue, one worker, a circuit breaker, a spool and a ledger in front of an exporter."""
 
 from __future__ import annotations
 
+import math
 import os
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from ..circuit_breaker import BreakerState, CircuitBreaker
-from ..exporters.outcome import (
-    Accepted,
-    BadData,
-    Discarded,
-    Failed,
-    ForeignExporter,
-    Misconfigured,
-    Outcome,
-    RetryLater,
-    TooLarge,
-    Unencodable,
-    UsageExporter,
-)
-from ..guard import logger, report
-from ..ledger import Ledger, LedgerSnapshot
-from ..redaction import redact
+from ..delivery.attempts import Attempts
+from ..delivery.backlog import Backlog
+from ..delivery.drop_log import DropLog
+from ..delivery.gate import Gate
+from ..delivery.sender import Sender
+from ..exporters.outcome import ForeignExporter, Prepared, UsageExporter
+from ..guard import report
+from ..ledger import Account, Ledger, LedgerSnapshot
+from ..native import Empty, SimpleQueue, Thread, start_thread
+from ..payload import Payload
+from ..spool.contract import Spool
+from ..spool.disk import REPLAY_PAUSE
+from ..spool.memory import MemorySpool
 
-PROBE_PERIOD: Final = 60.0
-"""Seconds between attempts while the sink refuses everything (401, 403 and kin)."""
+_FOR_KEEPING: Final = 0.25
+"""Share of the time for shutdown that is left to spooling what could not be sent."""
 
-DROPS_PER_LOG: Final = 100
-"""Drops that one log line stands for."""
+_LAST_BREATH: Final = 0.1  # seconds for threads to notice that it is over
 
-_LAST_BREATH: Final = 0.1  # seconds for the worker to notice that its exporter has been shut down
+T = TypeVar("T")
 
 
 class CircuitBreakingSpanProcessor(SpanProcessor):
     """Sends spans from a worker thread of its own, and stops trying while the sink is down.
 
     ``on_end`` appends to a queue and does nothing else: it never waits for the sink, never raises, and when the queue
-    is full it drops the span and counts it. What could not be sent stays in the queue, in order, and goes when the sink
-    is back; delivery is at least once, ``(trace_id, span_id)`` tells duplicates. After a fork the child starts empty,
-    and the parent still delivers its own.
+    is full it drops the span and counts it. What could not be sent goes to a spool, and from there, oldest first, when
+    the sink is back; while something hinders delivery, spans are spooled before they are sent. Delivery is at least
+    once, ``(trace_id, span_id)`` tells duplicates. After a fork the child starts empty, and the parent still delivers
+    its own.
     """
 
     def __init__(
@@ -60,6 +56,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         batch_size: int = 512,
         schedule_delay: float = 1.0,
         shutdown_timeout: float = 2.0,
+        spool: Spool | None = None,
         breaker: CircuitBreaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,10 +64,11 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
 
         Args:
             exporter: Sends a batch. Its timeout bounds an attempt.
-            queue_size: Spans that wait at most.
+            queue_size: Spans that wait in the queue at most.
             batch_size: Spans in one attempt at most.
             schedule_delay: Seconds that a span waits for company.
-            shutdown_timeout: Seconds that :meth:`shutdown` waits for the queue to empty.
+            shutdown_timeout: Seconds that :meth:`shutdown` takes at most.
+            spool: Keeps what could not be sent. None: memory, for as many spans as the queue.
             breaker: None: one of the default policy.
             clock: Seconds that never go back.
         """
@@ -79,29 +77,38 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         self._batch_size: Final = batch_size
         self._schedule_delay: Final = schedule_delay
         self._shutdown_timeout: Final = shutdown_timeout
-        self._clock: Final = clock
-        self._breaker = breaker if breaker is not None else CircuitBreaker(clock)
+        self._gate = Gate(breaker if breaker is not None else CircuitBreaker(clock), clock)
+        self._ledger = Ledger()
+        self._backlog = Backlog(spool or MemorySpool(most_bytes=1 << 40, most_spans=queue_size), self._ledger)
         self._stopped = False
-        self._generation = 0
-        self._start_empty()
-        if hasattr(os, "register_at_fork"):
-            in_child = weakref.WeakMethod(self._after_fork)
-            os.register_at_fork(after_in_child=lambda: (method := in_child()) and method())
+        self._begin()
+        _at_fork(self)
 
     @property
     def breaker_state(self) -> BreakerState:
         """What the breaker does with attempts now."""
-        return self._breaker.state
+        return self._gate.state
 
     @property
     def hindrance(self) -> str | None:
         """What keeps spans from being delivered now, in a word. None: nothing."""
-        return self._hindrance
+        return self._gate.hindrance
+
+    @property
+    def backlog(self) -> Backlog:
+        """What could not be sent yet."""
+        return self._backlog
 
     def ledger(self) -> LedgerSnapshot:
         """Where every span of this process went, at one moment."""
-        with self._lock:
-            return self._ledger.snapshot(len(self._queue))
+        return self._ledger.snapshot()
+
+    def start(self) -> None:
+        """Begin to send what earlier processes have left, if anything. Spans that end begin it too."""
+        if self._worker is None:
+            self._backlog.look()
+            if self._backlog.held.spans:
+                self._start_worker()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing: a span is delivered when it has ended."""
@@ -109,242 +116,202 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if span.context is not None and not span.context.trace_flags.sampled:
             return  # recorded for the process's own eyes: exporters get sampled spans only (OpenTelemetry's trace SDK)
-        with self._lock:
-            self._ledger.produced += 1
-            if self._stopped:
-                self._ledger.dropped["shutdown"] += 1
-                return
-            waiting = len(self._queue)
-            if waiting >= self._queue_size:
-                self._ledger.dropped["queue_full"] += 1
-                return
-            self._queue.append(span)
+        queued = self._ledger.produce(self._queue_size)
+        if not queued:
+            return
+        self._queue.append(span)
         if self._worker is None:
             self._start_worker()
-        if waiting + 1 == self._batch_size:  # not above it: in an outage that would wake the worker for every request
+        if queued == self._batch_size:  # not above it: that would wake the worker for every request
             self._wake.put(None)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what waits, now. True if nothing is left; False when time was up or the sink does not take it."""
-        deadline = time.monotonic() + timeout_millis / 1000
-        if self._queue and self._worker is None:
+        """Send what waits, now. True if nothing is left; False when time was up or the sink does not take more now."""
+        if not self._ledger.snapshot().left:
+            return True
+        if self._worker is None:
             self._start_worker()
-        with self._settled:
-            self._flush_asked += 1
-            mine = self._flush_asked
+        if self._has_worker():
+            answer: SimpleQueue[None] = SimpleQueue()
+            self._flushes.put(answer)
             self._wake.put(None)
-            while self._queue or self._ledger.in_flight:
-                left = deadline - time.monotonic()
-                if left <= 0 or self._flush_done >= mine or not (self._worker or self._starting):
-                    break
-                self._settled.wait(left)
-            return not self._queue and not self._ledger.in_flight
+            with suppress(Empty):
+                answer.get(timeout=timeout_millis / 1000)
+        return not self._ledger.snapshot().left
 
     def shutdown(self) -> None:
-        """Send what waits for ``shutdown_timeout`` seconds at most; what is left then is dropped and counted."""
-        with self._lock:
-            if self._stopped:
-                return
-            self._stopped = True
-            self._stop_at = time.monotonic() + self._shutdown_timeout
-        worker = self._worker
+        """Send what waits, or spool it, within ``shutdown_timeout`` seconds; what is neither is dropped and counted."""
+        if self._stopped:
+            return
+        ends = time.monotonic() + self._shutdown_timeout
+        self._stop_at = ends - self._shutdown_timeout * _FOR_KEEPING
+        self._stopped = True
+        worker = self._worker or (self._start_worker() if self._ledger[Account.QUEUED] else None)
         if worker is not None:
             self._wake.put(None)
-            worker.join(self._shutdown_timeout)
-        with self._lock:
-            left = len(self._queue) + self._ledger.in_flight
-            if left:
-                self._ledger.dropped["shutdown"] += left
-            self._ledger.in_flight = 0
-            self._queue.clear()
-            self._generation += 1  # an attempt that is still stuck must not settle its spans a second time
+            worker.join(ends - time.monotonic())
+        self._ledger.close(self._backlog.perishable)
         try:
             self._exporter.shutdown()
         except Exception as error:  # perhaps someone else's code, on the way out of the application
             report("processors.circuit_breaking.shutdown", error)
+        self._attempts.stop(_LAST_BREATH)
         if worker is not None:
             worker.join(_LAST_BREATH)
+        if worker is None or not worker.is_alive():
+            self._backlog.close()
 
     # -- the worker ----------------------------------------------------------------------------------------------------
 
-    def _start_empty(self) -> None:
-        # Re-entrant, both: a garbage collection or a signal inside on_end may end another span on the same thread. An
-        # Event is not: it holds a plain lock while it is set.
-        self._lock = threading.RLock()
+    def _begin(self) -> None:
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._settled = threading.Condition(self._lock)
+        self._flushes: SimpleQueue[SimpleQueue[None]] = SimpleQueue()
         self._queue: deque[ReadableSpan] = deque()
+        self._worker: Thread | None = None
+        self._may_start: SimpleQueue[None] = SimpleQueue()
+        self._may_start.put(None)
+        self._due = time.monotonic() + self._schedule_delay
+        self._stop_at = math.inf
+        self._attempts = Attempts(self._exporter, meanwhile=self._spool_queue, until=lambda: self._stop_at)
+        self._sender = Sender(self._attempts.make, self._gate)
+        self._drop_log = DropLog()
+
+    def _before_fork(self) -> None:
+        self._backlog.before_fork()
+
+    def _after_fork_in_parent(self) -> None:
+        self._backlog.after_fork_in_parent()
+
+    def _after_fork_in_child(self) -> None:
         self._ledger = Ledger()
-        self._worker: threading.Thread | None = None
-        self._starting = False
-        self._stop_at = 0.0
-        self._not_before = 0.0
-        self._hindrance: str | None = None
-        self._logged_drops = 0
-        self._flush_asked = 0
-        self._flush_done = 0
-
-    def _after_fork(self) -> None:
-        self._start_empty()
-        self._breaker = self._breaker.renewed()
+        self._gate = self._gate.renewed()
+        self._backlog = self._backlog.renewed(self._ledger)
         self._exporter.after_fork()
+        self._begin()
 
-    def _start_worker(self) -> None:
-        with self._lock:
-            if self._worker is not None or self._starting:
-                return
-            self._starting = True
-        # Without the lock: starting waits for the new thread, in which a garbage collection may end a span.
-        worker = threading.Thread(target=self._work, name="otel-usage-worker", daemon=True)
-        try:
-            worker.start()
-            self._worker = worker
-        except RuntimeError as error:  # no thread to be had, or the interpreter is on its way out
-            report("processors.circuit_breaking.start_worker", error)
-        finally:
-            self._starting = False
+    def _start_worker(self) -> Thread | None:
+        # A token and no lock: starting waits for the new thread, and a garbage collection may end a span meanwhile.
+        with suppress(Empty):
+            self._may_start.get_nowait()
+            self._worker = start_thread(self._work, "otel-usage-worker")
+            if self._worker is None:
+                self._may_start.put(None)
+        return self._worker
+
+    def _has_worker(self) -> bool:
+        """Whether there is a worker that will hear what it is asked, or one is being started."""
+        return self._may_start.empty() and (self._worker is None or self._worker.is_alive())
 
     def _work(self) -> None:
+        flushes: list[SimpleQueue[None]] = []
         while True:
-            with suppress(Empty):
-                self._wake.get(timeout=self._pause())
-            with self._lock:  # in which a flush asks and wakes, so that one round answers both
-                asked, stopping = self._flush_asked, self._stopped
-                while not self._wake.empty():
-                    self._wake.get_nowait()
+            due = self._rest()
+            stopping = self._stopped
+            flushes += _taken(self._flushes)
             try:
-                self._drain()
-                self._log_drops()
+                self._round(due or stopping)
+                self._drop_log.look(self._ledger.snapshot().dropped)
             except Exception as error:  # the worker must outlive anything
                 report("processors.circuit_breaking.work", error)
-            with self._settled:
-                self._flush_done = asked
-                self._settled.notify_all()
+            if stopping or self._gate.wait or not self._ledger[Account.SPOOLED]:
+                for answer in flushes:
+                    answer.put(None)
+                flushes.clear()
             if stopping:
                 return
 
-    def _pause(self) -> float:
-        if self._stopped:
-            return 0.0
-        return max(self._schedule_delay, self._not_before - self._clock(), self._breaker.wait)
+    def _rest(self) -> bool:
+        """Wait until there is something to do. Whether it is time for what is queued, and not only for the spool."""
+        pause = max(0.0, self._due - time.monotonic())
+        if self._backlog.held.spans:
+            pause = min(pause, max(self._gate.wait, REPLAY_PAUSE))
+        with suppress(Empty):
+            self._wake.get(timeout=0.0 if self._stopped else pause)
+            _taken(self._wake)
+            self._due = time.monotonic()
+        if time.monotonic() < self._due:
+            return False
+        self._due = time.monotonic() + self._schedule_delay
+        return True
 
-    def _drain(self) -> None:
-        """Send batches while there are any and the sink takes them."""
-        while self._queue and self._may_try():
-            generation = self._generation  # before taking: a shutdown in between leaves nothing to take
-            if not self._send(self._take(), generation):
+    def _round(self, due: bool) -> None:
+        """Send what is queued, or spool it where it cannot be sent. Then send some of what was spooled."""
+        self._backlog.look()
+        if due:
+            waiting = self._ledger[Account.QUEUED]
+            while waiting > 0 and self._gate.hindrance is None and not self._late:
+                batch = self._take()
+                waiting -= len(batch)
+                self._send(batch)
+            if self._gate.hindrance is not None or self._late:
+                self._spool_queue()
+        # One at a time, so that a sink that is back is not run over; at the end, all that would be lost.
+        while self._backlog.held.spans and not self._gate.wait and not self._late:
+            if self._stopped and not self._backlog.perishable:
+                return
+            if not self._backlog.replay(self._sender.send) or not self._stopped:
                 return
 
-    def _may_try(self) -> bool:
-        if self._stopped and time.monotonic() >= self._stop_at:
-            return False
-        return self._clock() >= self._not_before and self._breaker.allow()
+    @property
+    def _late(self) -> bool:
+        return time.monotonic() >= self._stop_at
 
     def _take(self) -> list[ReadableSpan]:
-        with self._lock:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_size))]
-            self._ledger.in_flight = len(batch)
-            return batch
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_size))]
+        self._ledger.move(len(batch), Account.QUEUED, Account.IN_FLIGHT)
+        return batch
 
-    def _send(self, batch: list[ReadableSpan], generation: int) -> bool:
-        """Send ``batch``, in halves where it is refused. False: the rest was put back, and it is time to wait."""
-        parts = [batch] if batch else []
+    def _send(self, batch: list[ReadableSpan]) -> None:
+        payload = self._prepare(batch)
+        if payload is None:
+            return
+        sent = self._sender.send(payload)
+        for target, count in sent.settled.items():
+            self._ledger.move(count, Account.IN_FLIGHT, target)
+        if sent.left is not None:
+            self._backlog.keep(sent.left, Account.IN_FLIGHT)
+
+    def _spool_queue(self) -> None:
+        """Spool everything that is queued."""
+        while batch := self._take():
+            payload = self._prepare(batch)
+            if payload is not None:
+                self._backlog.keep(payload, Account.IN_FLIGHT)
+
+    def _prepare(self, batch: list[ReadableSpan]) -> Payload | None:
         try:
-            while parts and generation == self._generation:
-                part = parts[-1]
-                outcome = self._deliver(part)
-                if isinstance(outcome, RetryLater | Misconfigured | Failed):
-                    self._hold(outcome)
-                    return False
-                parts.pop()
-                if isinstance(outcome, TooLarge | BadData | Unencodable) and len(part) > 1:
-                    middle = len(part) // 2
-                    parts += [part[middle:], part[:middle]]
-                else:
-                    self._settle(outcome, len(part), generation)
-                if not isinstance(outcome, Unencodable):
-                    self._succeeded()  # the sink is well: it reads and answers
-            return True
-        finally:  # whatever happened, a logging handler that raises included: no span and no probe is lost
-            self._put_back(reversed(parts), generation)
-            self._breaker.give_back()
+            prepared = self._exporter.prepare(batch)
+        except Exception as error:  # it promises not to
+            report("processors.circuit_breaking.prepare", error)
+            prepared = Prepared(None, len(batch))
+        self._ledger.move(prepared.unencodable, Account.IN_FLIGHT, "unencodable")
+        return prepared.payload
 
-    def _deliver(self, part: Sequence[ReadableSpan]) -> Outcome:
-        try:
-            return self._exporter.deliver(part)
-        except Exception as error:  # it promises not to; one that does must neither lose the batch nor end the worker
-            report("processors.circuit_breaking.deliver", error)
-            return Failed(type(error).__qualname__)
 
-    def _settle(self, outcome: Outcome, count: int, generation: int) -> None:
-        with self._lock:
-            if generation != self._generation:
-                return
-            ledger = self._ledger
-            ledger.in_flight -= count
-            match outcome:
-                case Accepted(rejected=rejected):
-                    rejected = min(max(rejected, 0), count)
-                    ledger.accepted += count - rejected
-                    ledger.rejected += rejected
-                case BadData():
-                    ledger.rejected += count
-                case Unencodable():
-                    ledger.dropped["unencodable"] += count
-                case TooLarge():
-                    ledger.dropped["too_large"] += count
-                case Discarded(reason=reason):
-                    ledger.dropped[reason] += count
-        if isinstance(outcome, Accepted) and outcome.rejected:
-            message = redact(outcome.message)[:200]  # the sink's words, which may repeat what it was sent
-            logger.warning("the sink rejected %d of %d spans: %r", min(outcome.rejected, count), count, message)
-        elif isinstance(outcome, BadData):
-            logger.warning("the sink rejected a span for good (HTTP %d)", outcome.status)
+def _taken(queue: SimpleQueue[T]) -> list[T]:
+    """All that is in a queue now."""
+    found: list[T] = []
+    with suppress(Empty):
+        while True:
+            found.append(queue.get_nowait())
+    return found
 
-    def _put_back(self, parts: Iterable[Sequence[ReadableSpan]], generation: int) -> None:
-        spans = [span for part in parts for span in part]
-        with self._lock:
-            if generation != self._generation:
-                return
-            self._queue.extendleft(reversed(spans))
-            self._ledger.in_flight -= len(spans)
-            excess = len(self._queue) - self._queue_size
-            for _ in range(excess):  # what has come meanwhile filled the queue: the newest give way
-                self._queue.pop()
-                self._ledger.dropped["queue_full"] += 1
 
-    def _succeeded(self) -> None:
-        if self._breaker.succeed():
-            logger.info("the sink takes usage again; %d spans are waiting", len(self._queue))
-        self._hindrance = None
+def _at_fork(processor: CircuitBreakingSpanProcessor) -> None:
+    """Have it told of forks for as long as it lives."""
 
-    def _found_alive(self) -> None:
-        """The sink answered without taking anything: a probe is over, and no sample either way."""
-        if self._breaker.state is BreakerState.HALF_OPEN:
-            self._breaker.succeed()
+    def told(method: Callable[[], None]) -> Callable[[], None]:
+        reference = weakref.WeakMethod(method)
 
-    def _hold(self, outcome: RetryLater | Misconfigured | Failed) -> None:
-        """Remember why and how long to wait, and say so once."""
-        now, previous = self._clock(), self._hindrance
-        match outcome:
-            case RetryLater(after=after):
-                self._not_before = now + after
-                self._hindrance = "rate_limited"
-                self._found_alive()
-            case Misconfigured(status=status, advice=advice):
-                self._not_before = now + PROBE_PERIOD
-                self._hindrance = f"http_{status}"
-                self._found_alive()
-                if previous != self._hindrance:
-                    logger.error("the sink refuses usage with HTTP %d. %s Trying again each minute.", status, advice)
-            case Failed(why=why):
-                self._hindrance = why
-                if self._breaker.fail():
-                    logger.error("usage cannot be delivered (%s): the circuit breaker is open; spans are kept", why)
+        def tell() -> None:
+            if (alive := reference()) is not None:
+                alive()
 
-    def _log_drops(self) -> None:
-        dropped = dict(self._ledger.dropped)
-        total = sum(dropped.values())
-        if total and (self._logged_drops == 0 or total >= self._logged_drops + DROPS_PER_LOG):
-            self._logged_drops = total
-            logger.warning("usage was dropped, in all: %s", ", ".join(f"{n} {why}" for why, n in dropped.items()))
+        return tell
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=told(processor._before_fork),
+            after_in_parent=told(processor._after_fork_in_parent),
+            after_in_child=told(processor._after_fork_in_child),
+        )

@@ -1,0 +1,111 @@
+"""What could not be sent yet: kept in a spool, replayed from it in order, and in the ledger all the time."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from ..guard import say
+from ..ledger import Account, Ledger
+from ..payload import EncodedPayload, Payload
+from ..spool.contract import Entry, Kept, Spool, SpoolError
+from .sender import Sent
+
+
+class Backlog:
+    """The spool and the ledger's account of it. Used by one thread; others may read what is held."""
+
+    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._unsettled: tuple[Entry, Sent] | None = None
+        self.held = Kept()
+        """What the spool held when it was last looked at."""
+
+    @property
+    def perishable(self) -> int:
+        """Spans in it that would be lost if the process ended now."""
+        return self._spool.perishable
+
+    @property
+    def trouble(self) -> str | None:
+        """Why spans are not kept where they should be. None: they are."""
+        return self._spool.trouble
+
+    def look(self) -> None:
+        """See what is there: other processes put in and take out, too."""
+        try:
+            self.held = self._spool.kept()
+        except SpoolError:
+            return  # said by the spool; what is known of it stays as it was
+        taken = self._ledger[Account.SPOOLED] - self.held.mine
+        if taken > 0:
+            self._ledger.move(taken, Account.SPOOLED, Account.HANDED_OVER)
+
+    def keep(self, payload: Payload, source: Account) -> None:
+        """Keep a payload whose spans are in the account ``source``."""
+        try:
+            evicted = self._spool.put(payload)
+        except SpoolError:
+            self._ledger.move(payload.count, source, "spool_failed")
+            return
+        self._ledger.move(payload.count, source, Account.SPOOLED)
+        self._book(evicted.mine, mine=True)
+        self._book(evicted.others, mine=False)
+        self.look()
+
+    def replay(self, send: Callable[[Payload], Sent]) -> bool:
+        """Send the oldest payload, if it is this process's turn. True: there was one, and nothing of it is left."""
+        try:
+            with self._spool.turn() as mine:
+                return mine and self._replay(send)
+        except SpoolError:
+            return False
+        finally:
+            self.look()
+
+    def renewed(self, ledger: Ledger) -> Backlog:
+        """The same for a forked child, which has kept nothing yet."""
+        return Backlog(self._spool.renewed(), ledger)
+
+    def before_fork(self) -> None:
+        """Let go of everything that must not be in two processes."""
+        self._spool.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._spool.after_fork_in_parent()
+
+    def close(self) -> None:
+        """Let go of files."""
+        self._spool.close()
+
+    def _replay(self, send: Callable[[Payload], Sent]) -> bool:
+        if self._unsettled is not None:
+            self._settle(*self._unsettled)
+        entry = self._spool.oldest()
+        if entry is None:
+            return False
+        if isinstance(entry.payload, EncodedPayload) and not entry.payload.intact:
+            say(logging.ERROR, "%d spans in the usage spool are damaged, and were dropped", entry.payload.count)
+            sent = Sent(Counter(spool_damaged=entry.payload.count))
+        else:
+            sent = send(entry.payload)
+        if sent.settled:
+            self._settle(entry, sent)
+        return sent.left is None
+
+    def _settle(self, entry: Entry, sent: Sent) -> None:
+        """Take what was settled out of the spool. Until that is done, nothing is replayed: it would be sent twice."""
+        self._unsettled = entry, sent
+        if self._spool.replace(entry, sent.left):
+            self._book(sent.settled, mine=entry.mine)
+        self._unsettled = None
+
+    def _book(self, counts: Mapping[Account | str, int], *, mine: bool) -> None:
+        for target, count in counts.items():
+            if mine:
+                self._ledger.move(count, Account.SPOOLED, target)
+            else:
+                self._ledger.adopt(count, target)

@@ -1,0 +1,1 @@
+"""What cannot be sent is kept: on disk for this and later processes, or in memory."""

@@ -1,0 +1,114 @@
+"""What a spool is: payloads in the order in which they came, bounded, oldest first out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..payload import Payload
+
+
+class SpoolError(Exception):
+    """The place where payloads are kept cannot be used now. The message says why in our own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a spool holds now."""
+
+    mine: int = 0
+    """Spans that were put in by this process."""
+    spans: int = 0
+    """Spans of every process."""
+    size: int = 0
+    """Bytes of all payloads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What had to go to keep the bounds: spans by reason."""
+
+    mine: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A payload in the spool."""
+
+    key: Any
+    """What the spool knows it by."""
+    payload: Payload
+    mine: bool
+    """Whether this process put it in."""
+
+
+class Spool(ABC):
+    """Keeps payloads. Used by one thread at a time, which is never a request's."""
+
+    @property
+    @abstractmethod
+    def perishable(self) -> int:
+        """Spans that would be lost if the process ended now."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why payloads are not kept where they should be, in a few words. None: they are."""
+        return None
+
+    @abstractmethod
+    def put(self, payload: Payload) -> Evicted:
+        """Keep ``payload`` behind all others. What goes to make room for it, it may be itself.
+
+        Raises:
+            SpoolError: it was not kept.
+        """
+
+    @abstractmethod
+    def kept(self) -> Kept:
+        """What is there now, also of other processes.
+
+        Raises:
+            SpoolError: nobody knows.
+        """
+
+    @abstractmethod
+    def turn(self) -> AbstractContextManager[bool]:
+        """Take the turn to replay, which one process has at a time. False: another has it, or the last replay was less
+        than a moment ago.
+
+        Raises:
+            SpoolError: turns cannot be had.
+        """
+
+    @abstractmethod
+    def oldest(self) -> Entry | None:
+        """The payload whose turn it is. Before it is handed out, its removal is known to be possible.
+
+        Raises:
+            SpoolError: it cannot be read, or could not be removed.
+        """
+
+    @abstractmethod
+    def replace(self, entry: Entry, left: Payload | None) -> bool:
+        """Put ``left`` in the place of an entry, or nothing. False: it was gone already, by another's hand.
+
+        Raises:
+            SpoolError: it may still be there; this process will not hand it out again before it is not.
+        """
+
+    @abstractmethod
+    def renewed(self) -> Spool:
+        """The same spool for a forked child, where this one must not be used any more."""
+
+    def before_fork(self) -> None:  # noqa: B027  # most have nothing to let go of
+        """Let go of everything that must not be in two processes."""
+
+    def after_fork_in_parent(self) -> None:  # noqa: B027  # as above
+        """Go on."""
+
+    def close(self) -> None:  # noqa: B027  # as above
+        """Let go of files. What lasts stays."""
