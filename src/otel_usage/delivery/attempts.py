@@ -19,9 +19,10 @@ TICK: Final = 0.5
 class _Attempt:
     def __init__(self, payload: Payload) -> None:
         self.payload = payload
-        self._ended: SimpleQueue[Outcome] = SimpleQueue()
+        self._ended: SimpleQueue[Outcome | None] = SimpleQueue()
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome | None) -> None:
+        """It has ended; None: it has not, but whoever waits should look up."""
         self._ended.put(outcome)
 
     def outcome(self, seconds: float) -> Outcome | None:
@@ -53,7 +54,7 @@ class Attempts:
 
     def make(self, payload: Payload) -> Outcome:
         """Make one attempt. ``Failed("timeout")`` where it does not end in time. Never raises."""
-        if self._stuck is not None and not self._over(self._stuck):
+        if time.monotonic() >= self._until() or (self._stuck is not None and not self._over(self._stuck)):
             return Failed("timeout")
         if not self._has_thread():
             return self._call(payload)  # no thread is to be had: the sockets' own timeouts are left
@@ -65,6 +66,11 @@ class Attempts:
             return Failed("timeout")
         self._stuck = None
         return outcome
+
+    def hurry(self) -> None:
+        """``until`` has changed: whoever waits should ask again."""
+        if (attempt := self._stuck) is not None:
+            attempt.end(None)
 
     def stop(self, timeout: float) -> None:
         """Make none any more, abort what is under way, and wait ``timeout`` seconds at most for the thread to end."""
@@ -85,8 +91,10 @@ class Attempts:
         ends = time.monotonic() + (math.inf if self._exporter.timeout is None else self._exporter.timeout)
         while True:
             left = min(ends, self._until()) - time.monotonic()
+            if left <= 0:
+                return None
             outcome = attempt.outcome(min(left, TICK))
-            if outcome is not None or left <= TICK:
+            if outcome is not None:
                 return outcome
             self._meanwhile()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from ..guard import say
 from ..ledger import Account, Ledger
 from ..payload import EncodedPayload, Payload
-from ..spool.contract import Entry, Kept, Spool, SpoolError
+from ..spool.contract import Entry, Kept, Spool, SpoolError, Turn
 from .sender import Sent
 
 
@@ -20,6 +20,8 @@ class Backlog:
         self._spool = spool
         self._ledger = ledger
         self._unsettled: tuple[Entry, Sent] | None = None
+        self.others_replay = False
+        """Whether it was another process's turn when this one last asked for it: so the sink takes what it is sent."""
         self.held = Kept()
         """What the spool held when it was last looked at."""
 
@@ -57,9 +59,11 @@ class Backlog:
 
     def replay(self, send: Callable[[Payload], Sent]) -> bool:
         """Send the oldest payload, if it is this process's turn. True: there was one, and nothing of it is left."""
+        self.others_replay = False
         try:
-            with self._spool.turn() as mine:
-                return mine and self._replay(send)
+            with self._spool.turn() as turn:
+                self.others_replay = turn is Turn.TAKEN
+                return turn is Turn.MINE and self._replay(send)
         except SpoolError:
             return False
         finally:

@@ -149,6 +149,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         worker = self._worker or (self._start_worker() if self._ledger[Account.QUEUED] else None)
         if worker is not None:
             self._wake.put(None)
+            self._attempts.hurry()
             worker.join(ends - time.monotonic())
         self._ledger.close(self._backlog.perishable)
         try:
@@ -213,7 +214,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
                 self._drop_log.look(self._ledger.snapshot().dropped)
             except Exception as error:  # the worker must outlive anything
                 report("processors.circuit_breaking.work", error)
-            if stopping or self._gate.wait or not self._ledger[Account.SPOOLED]:
+            if stopping or self._gate.hindrance is not None or not self._ledger[Account.SPOOLED]:
                 for answer in flushes:
                     answer.put(None)
                 flushes.clear()
@@ -223,8 +224,8 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _rest(self) -> bool:
         """Wait until there is something to do. Whether it is time for what is queued, and not only for the spool."""
         pause = max(0.0, self._due - time.monotonic())
-        if self._backlog.held.spans:
-            pause = min(pause, max(self._gate.wait, REPLAY_PAUSE))
+        if self._backlog.held.spans and self._gate.hindrance is None:
+            pause = min(pause, REPLAY_PAUSE)
         with suppress(Empty):
             self._wake.get(timeout=0.0 if self._stopped else pause)
             _taken(self._wake)
@@ -237,20 +238,30 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _round(self, due: bool) -> None:
         """Send what is queued, or spool it where it cannot be sent. Then send some of what was spooled."""
         self._backlog.look()
-        if due:
-            waiting = self._ledger[Account.QUEUED]
-            while waiting > 0 and self._gate.hindrance is None and not self._late:
-                batch = self._take()
-                waiting -= len(batch)
-                self._send(batch)
-            if self._gate.hindrance is not None or self._late:
-                self._spool_queue()
+        if due and not self._send_queue():
+            return  # the sink has failed just now
         # One at a time, so that a sink that is back is not run over; at the end, all that would be lost.
         while self._backlog.held.spans and not self._gate.wait and not self._late:
             if self._stopped and not self._backlog.perishable:
                 return
             if not self._backlog.replay(self._sender.send) or not self._stopped:
                 return
+
+    def _send_queue(self) -> bool:
+        """Send what is queued now, or spool it. False: an attempt has failed."""
+        well, waiting = True, self._ledger[Account.QUEUED]
+        while waiting > 0 and well and self._may_send and not self._late:
+            batch = self._take()
+            waiting -= len(batch)
+            well = self._send(batch)
+        if not (well and self._may_send) or self._late:
+            self._spool_queue()
+        return well
+
+    @property
+    def _may_send(self) -> bool:
+        """Whether spans are sent as they come, and not spooled before."""
+        return self._gate.hindrance is None or (self._backlog.others_replay and not self._gate.wait)
 
     @property
     def _late(self) -> bool:
@@ -261,15 +272,17 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         self._ledger.move(len(batch), Account.QUEUED, Account.IN_FLIGHT)
         return batch
 
-    def _send(self, batch: list[ReadableSpan]) -> None:
+    def _send(self, batch: list[ReadableSpan]) -> bool:
+        """Send a batch, and spool what the sink does not take. True: it has taken, or refused for good, all of it."""
         payload = self._prepare(batch)
         if payload is None:
-            return
+            return True
         sent = self._sender.send(payload)
         for target, count in sent.settled.items():
             self._ledger.move(count, Account.IN_FLIGHT, target)
         if sent.left is not None:
             self._backlog.keep(sent.left, Account.IN_FLIGHT)
+        return sent.left is None
 
     def _spool_queue(self) -> None:
         """Spool everything that is queued."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from ..payload import Payload
@@ -46,6 +47,17 @@ class Entry:
     """Whether this process put it in."""
 
 
+class Turn(Enum):
+    """The turn to replay, which one process has at a time."""
+
+    MINE = auto()
+    """This process has it, for the length of the block."""
+    TAKEN = auto()
+    """Another process has it, or has had it a moment ago."""
+    TOO_SOON = auto()
+    """This process has had it a moment ago."""
+
+
 class Spool(ABC):
     """Keeps payloads. Used by one thread at a time, which is never a request's."""
 
@@ -76,9 +88,8 @@ class Spool(ABC):
         """
 
     @abstractmethod
-    def turn(self) -> AbstractContextManager[bool]:
-        """Take the turn to replay, which one process has at a time. False: another has it, or the last replay was less
-        than a moment ago.
+    def turn(self) -> AbstractContextManager[Turn]:
+        """Take the turn to replay, if it is to be had.
 
         Raises:
             SpoolError: turns cannot be had.

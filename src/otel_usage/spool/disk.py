@@ -16,7 +16,7 @@ from uuid import uuid4
 from ..guard import say
 from ..native import RLock
 from ..payload import EncodedPayload, Payload
-from .contract import Entry, Evicted, Kept, Spool, SpoolError
+from .contract import Entry, Evicted, Kept, Spool, SpoolError, Turn
 from .place import FORMAT, Origin, make_private_file, of_other_versions
 from .salvage import rescue, set_aside
 from .turn import ReplayTurn
@@ -117,7 +117,7 @@ class DiskSpool(Spool):
         mine = sum(spans for owner, spans, _ in rows if owner == self._owner)
         return Kept(mine, sum(row[1] for row in rows), sum(row[2] for row in rows))
 
-    def turn(self) -> AbstractContextManager[bool]:
+    def turn(self) -> AbstractContextManager[Turn]:
         return self._turn.take(self._pause)
 
     def oldest(self) -> Entry | None:
@@ -251,9 +251,9 @@ class DiskSpool(Spool):
 
     def _start_anew(self, why: str) -> None:
         """Move a file that cannot be used aside, and take over from it what can be read."""
-        with self._turn.take(0.0) as mine:
+        with self._turn.take(0.0) as turn:
             # Where another process is about it, or has been, the next use of the spool finds the new file.
-            if not mine or self._inode_now() != self._inode:
+            if turn is not Turn.MINE or self._inode_now() != self._inode:
                 return
             try:
                 aside = set_aside(self.path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..payload import Payload
-from .contract import Entry, Evicted, Kept, Spool
+from .contract import Entry, Evicted, Kept, Spool, Turn
 
 
 class MemorySpool(Spool):
@@ -39,8 +39,8 @@ class MemorySpool(Spool):
         return Kept(self._spans, self._spans, self._size)
 
     @contextmanager
-    def turn(self) -> Iterator[bool]:
-        yield True
+    def turn(self) -> Iterator[Turn]:
+        yield Turn.MINE
 
     def oldest(self) -> Entry | None:
         return Entry(None, self._payloads[0], mine=True) if self._payloads else None

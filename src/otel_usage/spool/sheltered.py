@@ -10,7 +10,7 @@ from typing import Final
 
 from ..guard import say
 from ..payload import Payload
-from .contract import Entry, Evicted, Kept, Spool, SpoolError
+from .contract import Entry, Evicted, Kept, Spool, SpoolError, Turn
 from .disk import DiskSpool
 from .memory import MemorySpool
 
@@ -59,16 +59,16 @@ class ShelteredSpool(Spool):
         return Kept(here.mine + there.mine, here.spans + there.spans, here.size + there.size)
 
     @contextmanager
-    def turn(self) -> Iterator[bool]:
+    def turn(self) -> Iterator[Turn]:
         with ExitStack() as stack:
             try:
-                mine = stack.enter_context(self._disk.turn())
-                self._disk_has_turn = mine
+                turn = stack.enter_context(self._disk.turn())
+                self._disk_has_turn = turn is Turn.MINE
             except SpoolError as error:
                 self._disturbed(error)
                 self._disk_has_turn = False
-                mine = True  # of what is in memory, which is this process's alone
-            yield mine
+                turn = Turn.MINE  # of what is in memory, which is this process's alone
+            yield turn
 
     def oldest(self) -> Entry | None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .contract import SpoolError
+from .contract import SpoolError, Turn
 
 try:
     import fcntl
@@ -22,10 +22,11 @@ class ReplayTurn:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._held: int | None = None
+        self._last: int | None = None
 
     @contextmanager
-    def take(self, pause: float) -> Iterator[bool]:
-        """Whether it is ours for the ``with`` block. ``pause``: seconds that have to have passed since the last turn.
+    def take(self, pause: float) -> Iterator[Turn]:
+        """Whose turn it is, for the ``with`` block. ``pause``: seconds that have to have passed since the last one.
 
         Raises:
             SpoolError: the file cannot be made or locked.
@@ -37,10 +38,11 @@ class ReplayTurn:
         except OSError as error:
             raise SpoolError(os.strerror(error.errno or 0)) from None
         try:
-            mine = self._lock(held, pause)
-            yield mine
-            if mine:
+            turn = self._lock(held, pause)
+            yield turn
+            if turn is Turn.MINE:
                 os.utime(held)
+                self._last = os.fstat(held).st_mtime_ns
         finally:
             self._held = None
             os.close(held)
@@ -51,11 +53,14 @@ class ReplayTurn:
             os.close(self._held)
             self._held = None
 
-    def _lock(self, held: int, pause: float) -> bool:
+    def _lock(self, held: int, pause: float) -> Turn:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return Turn.TAKEN
         except OSError as error:
             raise SpoolError(os.strerror(error.errno or 0)) from None
-        return not 0 <= time.time() - os.fstat(held).st_mtime < pause
+        last = os.fstat(held)
+        if not 0 <= time.time() - last.st_mtime < pause:
+            return Turn.MINE
+        return Turn.TOO_SOON if last.st_mtime_ns == self._last else Turn.TAKEN
