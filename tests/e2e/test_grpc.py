@@ -7,10 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -26,7 +29,7 @@ import otel_usage as usage
 from otel_usage._version import __version__
 from otel_usage.config import OtlpProtocol, UsageConfig
 from otel_usage.exporters.otlp_grpc import OtlpGrpcExporter
-from otel_usage.exporters.outcome import Accepted, Failed
+from otel_usage.exporters.outcome import Accepted, BadData, Failed, Misconfigured, Outcome, RetryLater
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
 from tests.conftest import TOKEN
 
@@ -40,6 +43,8 @@ class Sink(TraceServiceServicer):
         self.calls: list[tuple[dict[str, str], ExportTraceServiceRequest]] = []
         self.status: grpc.StatusCode | None = None
         self.hang = False
+        self.answer = ExportTraceServiceResponse()
+        self.trailers: tuple[tuple[str, bytes], ...] = ()
         self.closing = threading.Event()
 
     def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
@@ -47,8 +52,9 @@ class Sink(TraceServiceServicer):
         if self.hang:
             self.closing.wait(30)
         if self.status is not None:
+            context.set_trailing_metadata(self.trailers)
             context.abort(self.status, "on demand")
-        return ExportTraceServiceResponse()
+        return self.answer
 
     @property
     def names(self) -> list[str]:
@@ -64,13 +70,15 @@ class Sink(TraceServiceServicer):
 class Server:
     """A gRPC server on a free port of loopback, which it keeps when it is started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 1 << 22) -> None:
         self.sink = Sink()
         self.port = 0
+        self._options = [("grpc.max_receive_message_length", most_bytes)]
         self.start()
 
     def start(self) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="test-grpc"))
+        pool = ThreadPoolExecutor(4, thread_name_prefix="test-grpc")
+        self._server = grpc.server(pool, options=self._options)
         add_TraceServiceServicer_to_server(self.sink, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
@@ -91,6 +99,12 @@ def server() -> Iterator[Server]:
     running.stop()
 
 
+def send(exporter: OtlpGrpcExporter, *names: str) -> Outcome:
+    payload = exporter.prepare([span(name) for name in names]).payload
+    assert payload is not None
+    return exporter.deliver(payload)
+
+
 def span(name: str) -> ReadableSpan:
     return ReadableSpan(name, context=SpanContext(1, 2, False, TraceFlags(1)), start_time=1, end_time=2)
 
@@ -106,16 +120,12 @@ def test_spans_arrive_with_exactly_our_metadata_whatever_the_environment_says(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", "false")
     exporter = OtlpGrpcExporter(server.endpoint.replace("http", "HTTP"), METADATA, 5.0)
     try:
-        assert exporter.deliver([span("a"), span("b")]) == Accepted()
+        assert send(exporter, "a", "b") == Accepted()
     finally:
         exporter.shutdown()
     ((metadata, _),) = server.sink.calls
-    assert metadata.pop("user-agent")
-    assert metadata == {
-        "authorization": f"Bearer {TOKEN}",
-        "x-axiom-dataset": "api_usage",
-        "x-otel-usage": __version__,
-    }
+    assert metadata.pop("user-agent").startswith(f"otel-usage/{__version__} ")
+    assert metadata == {"authorization": f"Bearer {TOKEN}", "x-axiom-dataset": "api_usage"}
     assert server.sink.names == ["a", "b"]
 
 
@@ -125,23 +135,93 @@ def test_without_headers_of_ours_none_are_taken_from_the_environment(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-other-vendor=their-key")
     exporter = OtlpGrpcExporter(server.endpoint, {}, 5.0)
     try:
-        assert exporter.deliver([span("a")]) == Accepted()
+        assert send(exporter, "a") == Accepted()
     finally:
         exporter.shutdown()
-    assert server.sink.calls[0][0].keys() == {"user-agent", "x-otel-usage"}
+    assert server.sink.calls[0][0].keys() == {"user-agent"}
 
 
 @pytest.mark.parametrize(
-    "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED]
+    ("status", "outcome"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, Failed("grpc_unavailable")),
+        (grpc.StatusCode.INTERNAL, Failed("grpc_internal")),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, Failed("timeout")),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, RetryLater(1.0)),
+        (grpc.StatusCode.INVALID_ARGUMENT, BadData("grpc_invalid_argument")),
+    ],
 )
-def test_an_error_is_one_failed_attempt_without_a_retry_inside(server: Server, status: grpc.StatusCode) -> None:
+def test_an_error_is_one_attempt_without_a_retry_inside(
+    server: Server, status: grpc.StatusCode, outcome: Outcome
+) -> None:
     server.sink.status = status
     exporter = OtlpGrpcExporter(server.endpoint, METADATA, 5.0)
     try:
-        assert exporter.deliver([span("a")]) == Failed("exporter_failure")
+        assert send(exporter, "a") == outcome
     finally:
         exporter.shutdown()
     assert len(server.sink.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, "AXIOM_API_TOKEN"),
+        (grpc.StatusCode.PERMISSION_DENIED, "AXIOM_DATASET"),
+        (grpc.StatusCode.UNIMPLEMENTED, "USAGE_OTLP_PROTOCOL"),
+    ],
+)
+def test_a_refusal_says_what_to_fix(server: Server, status: grpc.StatusCode, advice: str) -> None:
+    server.sink.status = status
+    exporter = OtlpGrpcExporter(server.endpoint, METADATA, 5.0)
+    try:
+        outcome = send(exporter, "a")
+    finally:
+        exporter.shutdown()
+    assert isinstance(outcome, Misconfigured)
+    assert advice in outcome.advice
+
+
+def test_a_partial_success_is_read(server: Server) -> None:
+    server.sink.answer.partial_success.rejected_spans = 1
+    server.sink.answer.partial_success.error_message = "too old"
+    exporter = OtlpGrpcExporter(server.endpoint, METADATA, 5.0)
+    try:
+        assert send(exporter, "a", "b") == Accepted(1, "too old")
+    finally:
+        exporter.shutdown()
+
+
+@pytest.mark.parametrize(("asked", "followed"), [(7.5, 7.5), (0.0, 1.0), (86400.0, 60.0)])
+def test_the_sinks_own_wish_for_patience_is_followed_within_bounds(
+    server: Server, asked: float, followed: float
+) -> None:
+    info = RetryInfo()
+    info.retry_delay.FromTimedelta(timedelta(seconds=asked))
+    details = Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message="busy")
+    details.details.add().Pack(info)
+    server.sink.status = grpc.StatusCode.UNAVAILABLE
+    server.sink.trailers = (("grpc-status-details-bin", details.SerializeToString()),)
+    exporter = OtlpGrpcExporter(server.endpoint, METADATA, 5.0)
+    try:
+        assert send(exporter, "a") == RetryLater(followed)
+    finally:
+        exporter.shutdown()
+
+
+def test_a_message_that_is_too_long_for_the_server_is_cut_in_halves() -> None:
+    server = Server(most_bytes=20_000)
+    processor = CircuitBreakingSpanProcessor(OtlpGrpcExporter(server.endpoint, METADATA, 5.0), schedule_delay=3600)
+    try:
+        for number in range(400):
+            processor.on_end(span(f"{number:04d}" + "x" * 100))
+        assert processor.force_flush(10_000)
+        assert processor.ledger().accepted == 400
+        assert len(server.sink.calls) > 1
+    finally:
+        processor.shutdown()
+        server.stop()
+    assert [name[:4] for name in server.sink.names] == [f"{number:04d}" for number in range(400)]
 
 
 def test_an_attempt_ends_at_its_deadline_while_the_server_hangs(server: Server) -> None:
@@ -149,7 +229,7 @@ def test_an_attempt_ends_at_its_deadline_while_the_server_hangs(server: Server) 
     exporter = OtlpGrpcExporter(server.endpoint, METADATA, 0.3)
     try:
         started = time.monotonic()
-        assert exporter.deliver([span("a")]) == Failed("exporter_failure")
+        assert send(exporter, "a") == Failed("timeout")
         assert time.monotonic() - started < 0.9
     finally:
         exporter.shutdown()
@@ -165,9 +245,9 @@ def test_spans_are_kept_while_the_server_is_down_and_delivered_when_it_is_back(
         server.stop()
         processor.on_end(span("a"))
         assert not processor.force_flush(5000)
-        assert processor.hindrance == "exporter_failure"
+        assert processor.hindrance == "grpc_unavailable"
         processor.on_end(span("b"))
-        assert processor.ledger().queued == 2
+        assert (processor.ledger().spooled, processor.ledger().queued) == (1, 1)
         server.start()
         deadline = time.monotonic() + 10
         while not processor.force_flush(5000):

@@ -22,15 +22,16 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 import otel_usage as usage
 from otel_usage.config import UsageConfig
+from otel_usage.exporters.encoder import Encoder
 from otel_usage.exporters.otlp_http import OtlpHttpExporter
-from otel_usage.exporters.outcome import Accepted, Outcome, UsageExporter
-from otel_usage.exporters.redacting import NAME_CAP, RedactingExporter
+from otel_usage.exporters.redacting import NAME_CAP
 from otel_usage.guard import internal_errors
 from otel_usage.ledger import DropCounter
 from otel_usage.local.http_server import HttpServer
 from otel_usage.local.messages import Request, Response
 from otel_usage.local.otlp import decompress
 from otel_usage.local.receiver import Receiver
+from otel_usage.payload import EncodedPayload
 from otel_usage.processors.allowlist import AllowlistSpanProcessor
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
 from otel_usage.recorder import Recorder
@@ -444,20 +445,25 @@ def test_a_downstream_that_raises_does_not_reach_the_application() -> None:
 # -- spans of our own --------------------------------------------------------------------------------------------------
 
 
-class Wire(UsageExporter):
-    """The stage behind redaction: keeps the bytes that the official encoder makes."""
+class Wire:
+    """What leaves: the bytes that the encoder makes, and the spans in them."""
 
-    def __init__(self) -> None:
-        self.body = b""
-        self.spans: list[ReadableSpan] = []
+    def __init__(self, made: Sequence[ReadableSpan], drops: DropCounter) -> None:
+        prepared = Encoder(drops)(made)
+        assert prepared.unencodable == 0
+        assert isinstance(prepared.payload, EncodedPayload)
+        assert prepared.payload.count == len(made)
+        self.body = prepared.payload.request
+        self.request = ExportTraceServiceRequest.FromString(self.body)
 
-    def deliver(self, spans: Sequence[ReadableSpan]) -> Outcome:
-        self.spans += spans
-        self.body += encode_spans(spans).SerializeToString()
-        return Accepted()
-
-    def shutdown(self) -> None:
-        return
+    @property
+    def names(self) -> list[str]:
+        return [
+            span.name
+            for resource in self.request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
 
 
 @contextmanager
@@ -467,7 +473,7 @@ def recording() -> Iterator[list[ReadableSpan]]:
     config = UsageConfig(key_pepper="k1:0123456789abcdef0123456789abcdef")
     resource = Resource({"service.name": "gateway"}, SCHEMA_URL)
     drops = DropCounter()
-    activate(Recorder(config, resource, made.append, drops=drops, status=lambda: "ok", flush=lambda: None))
+    activate(Recorder(config, resource, made.append, drops=drops, status=lambda: "ok", start=int, flush=int))
     try:
         yield made
     finally:
@@ -475,10 +481,8 @@ def recording() -> Iterator[list[ReadableSpan]]:
 
 
 def sent(made: Sequence[ReadableSpan]) -> Wire:
-    wire = Wire()
-    assert RedactingExporter(wire, DropCounter()).deliver(made) == Accepted()
-    request = ExportTraceServiceRequest.FromString(wire.body)
-    for resource_spans in request.resource_spans:
+    wire = Wire(made, DropCounter())
+    for resource_spans in wire.request.resource_spans:
         assert_allowed(RESOURCE, resource_spans.resource.attributes)
         for span in resource_spans.scope_spans[0].spans:
             kind = next(pair.value.string_value for pair in span.attributes if pair.key == "usage.kind")
@@ -514,7 +518,7 @@ def test_whatever_is_recorded_by_hand_nothing_outside_the_schema_leaves(
         assert len(made) == 2
         assert internal_errors() == before
         wire = sent(made)
-    assert len(wire.spans) == 2
+    assert len(wire.names) == 2
     assert MARK.encode() not in wire.body
 
 
@@ -559,12 +563,11 @@ def test_a_span_of_our_own_cannot_pass_for_another_kind() -> None:
 @pytest.mark.parametrize("name", ["x" * (NAME_CAP + 1), "\ud800", None, 7, b"bytes"])
 def test_a_name_that_cannot_leave_is_replaced_by_the_kind_and_the_span_is_not_lost(name: Any) -> None:
     drops = DropCounter()
-    wire = Wire()
     with recording() as made:
         with usage.usage_span(name):
             pass
-        RedactingExporter(wire, drops).deliver(made)
-    assert [span.name for span in wire.spans] == ["custom"]
+        wire = Wire(made, drops)
+    assert wire.names == ["custom"]
     assert drops.counts() == {"span:name": 1}
 
 

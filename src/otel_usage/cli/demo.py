@@ -123,6 +123,7 @@ def _environment() -> dict[str, str]:
     return {
         **inherited,
         "USAGE_TELEMETRY": "1",
+        "USAGE_SPOOL": "memory",  # nothing of the demo stays on this machine
         "USAGE_KEY_PEPPER": f"demo:{secrets.token_hex(16)}",
         "OTEL_SERVICE_NAME": "gateway",
         # Where a distribution of OpenTelemetry is installed, it would look for a Collector of its own.

@@ -16,6 +16,10 @@ class SpoolError(Exception):
     """The place where payloads are kept cannot be used now. The message says why in our own words."""
 
 
+class SpoolReplaced(SpoolError):
+    """The place could not be used and has been made anew: it can be used now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a spool holds now."""

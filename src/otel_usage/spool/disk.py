@@ -16,9 +16,9 @@ from uuid import uuid4
 from ..guard import say
 from ..native import RLock
 from ..payload import EncodedPayload, Payload
-from .contract import Entry, Evicted, Kept, Spool, SpoolError, Turn
+from .contract import Entry, Evicted, Kept, Spool, SpoolError, SpoolReplaced, Turn
 from .place import FORMAT, Origin, make_private_file, of_other_versions
-from .salvage import rescue, set_aside
+from .salvage import Row, rescue, set_aside
 from .turn import ReplayTurn
 
 REPLAY_PAUSE: Final = 0.1
@@ -51,6 +51,8 @@ _TABLES: Final = (
     END""",
     f"PRAGMA user_version = {FORMAT}",
 )
+
+_THIS: Final = "WHERE id = ? AND owner = ? AND kept_at = ?"
 
 _WORDS: Final = {
     "SQLITE_FULL": "the disk is full",
@@ -122,21 +124,23 @@ class DiskSpool(Spool):
 
     def oldest(self) -> Entry | None:
         with self._writing() as db:
-            row = db.execute("SELECT id, owner, spans, body FROM payloads ORDER BY id LIMIT 1").fetchone()
+            oldest = "SELECT id, owner, kept_at, spans, body FROM payloads ORDER BY id LIMIT 1"
+            row = db.execute(oldest).fetchone()
             if row is None:
                 return None
-            key, owner, spans, body = row
+            number, owner, kept_at, spans, body = row
             # Not for its number: a file that takes this will take the removal, or the sink would get it for ever.
-            db.execute("UPDATE payloads SET attempts = attempts + 1 WHERE id = ?", (key,))
-            return Entry(key, EncodedPayload(body, spans), owner == self._owner)
+            db.execute("UPDATE payloads SET attempts = attempts + 1 WHERE id = ?", (number,))
+            # Numbers begin anew in a new file.
+            return Entry((number, owner, kept_at), EncodedPayload(body, spans), owner == self._owner)
 
     def replace(self, entry: Entry, left: Payload | None) -> bool:
         with self._writing() as db:
             if left is None:
-                return db.execute("DELETE FROM payloads WHERE id = ?", (entry.key,)).rowcount > 0
+                return db.execute(f"DELETE FROM payloads {_THIS}", entry.key).rowcount > 0
             assert isinstance(left, EncodedPayload)
-            change = "UPDATE payloads SET spans = ?, body = ? WHERE id = ?"
-            return db.execute(change, (left.spans, left.body, entry.key)).rowcount > 0
+            change = f"UPDATE payloads SET spans = ?, body = ? {_THIS}"
+            return db.execute(change, (left.spans, left.body, *entry.key)).rowcount > 0
 
     def renewed(self) -> DiskSpool:
         self._turn.forget()
@@ -190,7 +194,7 @@ class DiskSpool(Spool):
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
             if name.startswith(_DAMAGES) or str(error).startswith("no such "):
                 self._start_anew("is damaged")
-                raise SpoolError("it was damaged, and has been replaced") from None
+                raise SpoolReplaced("it was damaged") from None
             raise SpoolError(
                 next((words for prefix, words in _WORDS.items() if name.startswith(prefix)), name)
             ) from None
@@ -222,7 +226,7 @@ class DiskSpool(Spool):
         if version != FORMAT:
             db.close()
             self._start_anew(f"has format {version}, which is another version's")
-            raise SpoolError("it was written by another version, and has been replaced")
+            raise SpoolReplaced("it was written by another version")
         return db
 
     def _version(self, db: sqlite3.Connection) -> int:
@@ -252,9 +256,10 @@ class DiskSpool(Spool):
     def _start_anew(self, why: str) -> None:
         """Move a file that cannot be used aside, and take over from it what can be read."""
         with self._turn.take(0.0) as turn:
-            # Where another process is about it, or has been, the next use of the spool finds the new file.
-            if turn is not Turn.MINE or self._inode_now() != self._inode:
-                return
+            if turn is not Turn.MINE:
+                raise SpoolError(f"it {why}, and another process is about it")
+            if self._inode_now() != self._inode:
+                return  # another process has been faster
             try:
                 aside = set_aside(self.path)
             except OSError as error:
@@ -263,13 +268,13 @@ class DiskSpool(Spool):
             saved = sum(self._take_over(row) for row in rescue(aside))
             say(logging.ERROR, "%d spans were taken over from %s", saved, aside)
 
-    def _take_over(self, row: tuple[str, float, int, bytes]) -> int:
+    def _take_over(self, row: Row) -> int:
         try:
             db = self._connection()
-            db.execute("INSERT INTO payloads (owner, kept_at, spans, body) VALUES (?, ?, ?, ?)", row)
+            db.execute("INSERT INTO payloads (id, owner, kept_at, spans, body) VALUES (?, ?, ?, ?, ?)", row)
         except (SpoolError, sqlite3.Error):
             return 0
-        return row[2]
+        return row[3]
 
     def _evict(self, db: sqlite3.Connection) -> Evicted:
         mine: Counter[str] = Counter()

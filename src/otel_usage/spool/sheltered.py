@@ -10,7 +10,7 @@ from typing import Final
 
 from ..guard import say
 from ..payload import Payload
-from .contract import Entry, Evicted, Kept, Spool, SpoolError, Turn
+from .contract import Entry, Evicted, Kept, Spool, SpoolError, SpoolReplaced, Turn
 from .disk import DiskSpool
 from .memory import MemorySpool
 
@@ -28,6 +28,7 @@ class ShelteredSpool(Spool):
         self._shelter = MemorySpool(most_bytes=SHELTER)
         self._trouble: str | None = None
         self._disk_has_turn = False
+        self._there = Kept()
 
     @property
     def trouble(self) -> str | None:
@@ -41,7 +42,7 @@ class ShelteredSpool(Spool):
         lost = [self._shelter.put(payload)]
         try:
             while (entry := self._shelter.oldest()) is not None:
-                lost.append(self._disk.put(entry.payload))
+                lost.append(self._put_on_disk(entry.payload))
                 self._shelter.replace(entry, None)
         except SpoolError as error:
             self._disturbed(error)
@@ -50,12 +51,12 @@ class ShelteredSpool(Spool):
         return _sum(lost)
 
     def kept(self) -> Kept:
-        here = self._shelter.kept()
+        """What is there; of a disk that does not answer, what was there last."""
         try:
-            there = self._disk.kept()
+            self._there = self._disk.kept()
         except SpoolError as error:
             self._disturbed(error)
-            raise
+        here, there = self._shelter.kept(), self._there
         return Kept(here.mine + there.mine, here.spans + there.spans, here.size + there.size)
 
     @contextmanager
@@ -81,6 +82,15 @@ class ShelteredSpool(Spool):
     def replace(self, entry: Entry, left: Payload | None) -> bool:
         return (self._shelter if entry.key is None else self._disk).replace(entry, left)
 
+    def _put_on_disk(self, payload: Payload) -> Evicted:
+        try:
+            evicted = self._disk.put(payload)
+        except SpoolReplaced:
+            evicted = self._disk.put(payload)
+        there = self._there  # should the disk not answer when it is asked what it has
+        self._there = Kept(there.mine + payload.count, there.spans + payload.count, there.size + payload.size)
+        return evicted
+
     def renewed(self) -> ShelteredSpool:
         return ShelteredSpool(self._disk.renewed())
 
@@ -95,7 +105,7 @@ class ShelteredSpool(Spool):
 
     def _disturbed(self, error: SpoolError) -> None:
         trouble = str(error)
-        if trouble != self._trouble:
+        if trouble != self._trouble and not isinstance(error, SpoolReplaced):
             self._trouble = trouble
             say(logging.ERROR, "usage cannot be kept on disk in %s: %s; up to %d MiB of it are kept in memory",
                 self._disk.path, trouble, SHELTER // 2**20,
