@@ -154,6 +154,11 @@ class UsageConfig:
         return self.otlp_endpoint is None or host == "axiom.co" or host.endswith(".axiom.co")
 
     @property
+    def lacks_token(self) -> bool:
+        """Whether nothing can be sent for want of a token."""
+        return self.to_axiom and self.axiom_token is None
+
+    @property
     def token_may_travel(self) -> bool:
         """Whether the way to the endpoint keeps the token secret: TLS, or this machine."""
         url = urlsplit(self.endpoint)

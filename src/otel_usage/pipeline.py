@@ -11,10 +11,11 @@ from typing import Any, Final
 import wrapt
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
+from . import metrics
 from .allowlist import filter_attributes
 from .circuit_breaker import BreakerState
-from .config import OtlpProtocol, UsageConfig, unknown_variables
-from .exporters.outcome import NowhereExporter, UsageExporter
+from .config import UsageConfig, unknown_variables
+from .exporters.opening import NO_TOKEN, open_exporter
 from .exporters.redacting import redacted_attributes
 from .guard import guarded, internal_errors, logger
 from .instrumentation import flask, httpx, starlette, threads
@@ -31,9 +32,6 @@ from .status import EMPTY_FLUSH, OFF, FlushReport, UsageHealth
 LONGEST_FLUSH: Final = 3600.0
 """Seconds that :func:`flush` waits at most."""
 
-NO_TOKEN: Final = "no_token"
-"""The reason that spans are dropped for where they would go to Axiom and there is no token."""
-
 
 class Pipeline:
     """The parts of one configuration, and their lives."""
@@ -41,9 +39,8 @@ class Pipeline:
     def __init__(self, config: UsageConfig) -> None:
         self.config: Final = config
         self._drops: Final = DropCounter()
-        self._no_token: Final = config.to_axiom and config.axiom_token is None
         resource = self._resource()
-        exporter = self._exporter()
+        exporter = open_exporter(config, self._drops)
         # From the last stage to the first: each is handed the one it feeds. The exporter redacts, after the queue, so
         # that no request pays for scanning its strings; the allowlist stands before it, so that nothing forbidden is
         # ever held. What cannot be kept as bytes is not kept on disk.
@@ -64,18 +61,20 @@ class Pipeline:
             status=self.status,
             start=self.delivery.start,
             flush=self.flush,
+            deliver=self.deliver,
         )
         self._said = self.delivery.ledger()
         self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *httpx.HOOKS, *threads.HOOKS))
 
     def start(self) -> None:
         """Begin to record. The recorder stands before the hooks that ask for it."""
-        if self._no_token:
+        if self.config.lacks_token:
             logger.warning(
                 "usage is recorded but not sent: AXIOM_API_TOKEN is not set. Set it, or point USAGE_OTLP_ENDPOINT at a "
                 "Collector or at `otel-usage serve`."
             )
         activate(self.recorder)
+        metrics.expose(self.health)
         self._hooks.install()
         atexit.register(self.stop)
         wrapt.register_post_import_hook(self._end_with_children, "multiprocessing.util")
@@ -87,12 +86,17 @@ class Pipeline:
         self._hooks.remove()
         activate(None)
         self.allowlist.shutdown()
+        metrics.expose(None)
         self._say_where_spans_went()
 
     def flush(self) -> None:
         """Deliver what waits, within ``shutdown_timeout``, before a server ends the process."""
         self.delivery.force_flush(int(self.config.shutdown_timeout * 1000))
         self._say_where_spans_went()
+
+    def deliver(self) -> None:
+        """Deliver what waits, within the time of one attempt, before a request ends."""
+        self.delivery.force_flush(int(self.config.export_timeout * 1000))
 
     def status(self) -> str:
         """``ok`` or ``degraded``."""
@@ -104,7 +108,7 @@ class Pipeline:
 
     def hindrance(self) -> str | None:
         """What keeps spans from being delivered, in a word. None: nothing."""
-        return NO_TOKEN if self._no_token else self.delivery.hindrance
+        return NO_TOKEN if self.config.lacks_token else self.delivery.hindrance
 
     def health(self) -> UsageHealth:
         """Everything there is to know."""
@@ -113,6 +117,8 @@ class Pipeline:
             hindrance=self.hindrance(),
             breaker=self.delivery.breaker_state.value,
             spool_trouble=self.delivery.backlog.trouble,
+            spool_size=self.delivery.backlog.held.size,
+            queue_capacity=self.config.queue_size,
             ledger=self.delivery.ledger(),
             attributes_dropped=self._drops.counts(),
             internal_errors=internal_errors(),
@@ -138,24 +144,6 @@ class Pipeline:
         """What OpenTelemetry knows of the service (``OTEL_SERVICE_NAME`` and kin), allowlisted."""
         found = filter_attributes(RESOURCE, Resource.create().attributes, self._drops)
         return Resource(redacted_attributes(found, self._drops), SCHEMA_URL)
-
-    def _exporter(self) -> UsageExporter:
-        config = self.config
-        if self._no_token:
-            return NowhereExporter(NO_TOKEN)
-        headers = {"X-Axiom-Dataset": config.axiom_dataset}
-        if config.axiom_token is not None and config.token_may_travel:
-            headers["Authorization"] = f"Bearer {config.axiom_token}"
-        elif config.axiom_token is not None:
-            logger.warning("AXIOM_API_TOKEN is not sent to %s: the connection is not encrypted", config.endpoint)
-        # Each transport is imported where it is chosen: gRPC alone costs more to import than all of this package.
-        if config.otlp_protocol is OtlpProtocol.GRPC:
-            from .exporters.otlp_grpc import OtlpGrpcExporter
-
-            return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout, self._drops)
-        from .exporters.otlp_http import OtlpHttpExporter
-
-        return OtlpHttpExporter(config.endpoint, headers, config.export_timeout, self._drops)
 
 
 _running: Pipeline | None = None

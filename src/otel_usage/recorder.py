@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from ._version import __version__
 from .allowlist import filter_attributes
-from .config import NamedCallable, UsageConfig
+from .config import FlushMode, NamedCallable, UsageConfig
 from .errors import ConfigError
 from .guard import report
 from .identity import KeyedHash
@@ -58,16 +58,20 @@ class Recorder:
         status: Callable[[], str],
         start: Callable[[], object],
         flush: Callable[[], object],
+        deliver: Callable[[], object],
     ) -> None:
         """``resource`` must be allowlisted already; ``status`` says how the pipeline is (``ok`` or ``degraded``);
         ``start`` begins to deliver what an earlier process has left; ``flush`` delivers what waits, within the time
-        that the end of a process may take.
+        that the end of a process may take; ``deliver`` does so within the time that a request may take, where the
+        configuration has requests wait for it.
         """
         self.config = config
         self.drops = drops
         self.status = status
         self._start = start
         self.flush = flush
+        self.deliver = deliver
+        self.delivers_each = config.flush is FlushMode.REQUEST
         self.hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
         self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None
         self.reasons = config.known_reasons

@@ -22,6 +22,10 @@ class UsageHealth:
     """The circuit breaker: ``closed``, ``open`` or ``half_open``."""
     spool_trouble: str | None = None
     """Why what cannot be sent is not kept on disk (``the disk is full``). None: it is, or it is not meant to be."""
+    spool_size: int = 0
+    """Bytes in the spool, of all processes that share it."""
+    queue_capacity: int = 0
+    """Spans that the queue takes."""
     ledger: LedgerSnapshot = _NOTHING
     attributes_dropped: Mapping[str, int] = field(default_factory=dict)
     """What the allowlist kept from leaving, by attribute key: never a value."""

@@ -473,7 +473,9 @@ def recording() -> Iterator[list[ReadableSpan]]:
     config = UsageConfig(key_pepper="k1:0123456789abcdef0123456789abcdef")
     resource = Resource({"service.name": "gateway"}, SCHEMA_URL)
     drops = DropCounter()
-    activate(Recorder(config, resource, made.append, drops=drops, status=lambda: "ok", start=int, flush=int))
+    activate(
+        Recorder(config, resource, made.append, drops=drops, status=lambda: "ok", start=int, flush=int, deliver=int)
+    )
     try:
         yield made
     finally:

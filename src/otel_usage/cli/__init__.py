@@ -10,10 +10,10 @@ from typing import Final
 
 from .._version import __version__
 from ..errors import UsageError
-from . import demo, report, schema, serve
+from . import demo, report, schema, serve, spool
 from .command import Command
 
-COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, schema)
+COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, schema, spool)
 """Every command, in the order of the help. A new one is a module beside this and a place in this tuple."""
 
 _FAILED: Final = 2

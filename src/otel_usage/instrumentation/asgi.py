@@ -52,6 +52,15 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
     if exchange is None:
         await app(scope, receive, send)
         return
+    try:
+        await _call(app, scope, exchange)
+    except Exception:
+        await exchange.delivered()
+        raise
+    await exchange.delivered()
+
+
+async def _call(app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
     token = enter(exchange.request)
     try:
         await app(scope, exchange.receive, exchange.send)
@@ -89,26 +98,31 @@ def _delivering(send: Send) -> Send:
 
     async def send_last(message: Message) -> None:
         if message["type"].startswith("lifespan.shutdown."):
-            try:
-                await _deliver_aside(asyncio.get_running_loop())
-            except RuntimeError:  # not asyncio's loop, or no thread to be had
-                _deliver()
+            await _aside(_deliver)
         await send(message)
 
     return send_last
 
 
-async def _deliver_aside(loop: asyncio.AbstractEventLoop) -> None:
+async def _aside(work: Callable[[], None]) -> None:
+    """Do ``work``, which must not raise, without holding up the loop."""
+    try:
+        await _on_a_thread(work, asyncio.get_running_loop())
+    except RuntimeError:  # not asyncio's loop, or no thread to be had
+        work()
+
+
+async def _on_a_thread(work: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
     # A thread of its own: the loop's executor may be busy with the application's work for long.
-    delivered = asyncio.Event()
+    done = asyncio.Event()
 
-    def work() -> None:
-        _deliver()
+    def run() -> None:
+        work()
         with suppress(RuntimeError):  # the server did not wait, and has closed the loop
-            loop.call_soon_threadsafe(delivered.set)
+            loop.call_soon_threadsafe(done.set)
 
-    threading.Thread(target=work, name="otel-usage-flush", daemon=True).start()
-    await delivered.wait()
+    threading.Thread(target=run, name="otel-usage-flush", daemon=True).start()
+    await done.wait()
 
 
 @guarded(None)
@@ -140,6 +154,7 @@ class Exchange:
         peer = client[0] if client else None
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope)
         self._ending = False
+        self._closed = False
         self._receive = receive
         self._send = send
 
@@ -151,8 +166,16 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
+        changed = self._before(message) or message
+        if self._ending and not self._closed and self.request.recorder.delivers_each:
+            # Held until the request has been delivered: with its last message sent, the process may be frozen.
+            self._after(message)
+            self.close()
+            await self.delivered()
+            await self._send(changed)
+            return
         try:
-            await self._send(self._before(message) or message)
+            await self._send(changed)
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
             self.request.client_gone = True
             raise
@@ -165,9 +188,20 @@ class Exchange:
 
     @guarded(None)
     def close(self) -> None:
-        """The application is done: its span is made."""
-        self._finish()
-        self.request.close()
+        """The application is done: its span is made, unless it has been."""
+        if not self._closed:
+            self._closed = True
+            self._finish()
+            self.request.close()
+
+    async def delivered(self) -> None:
+        """Where requests wait for delivery: deliver what there is, within the time of one attempt."""
+        if self.request.recorder.delivers_each:
+            await _aside(self._deliver)
+
+    @guarded(None)
+    def _deliver(self) -> None:
+        self.request.recorder.deliver()
 
     def _finish(self) -> None:
         """What the end of the application means for the exchange."""

@@ -129,6 +129,8 @@ class Exchange:
         if not self._closed:
             self._closed = True
             self.request.close()
+            if self.request.recorder.delivers_each:
+                self.request.recorder.deliver()
 
     def _with_dev_header(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         recorder = self.request.recorder
