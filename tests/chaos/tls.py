@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import ssl
 import threading
-from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,8 +24,9 @@ class Wire(Enum):
 
 
 class TlsForwarder:
-    """Forwards connections to ``target`` and has a thread for each direction. Changing what it is drops them all, since
-    a client would else stay on a connection from better days.
+    """Forwards connections to ``target``, on an event loop of its own: one thread cannot read a TLS connection while
+    another writes to it. Changing what it is drops every connection, since a client would else stay on one from better
+    days.
     """
 
     def __init__(self, target: int, ca_file: Path) -> None:
@@ -38,64 +38,49 @@ class TlsForwarder:
         trusted = trustme.CA()
         trusted.cert_pem.write_to_path(str(ca_file))
         self._contexts = {Wire.TRUSTED: _context(trusted), Wire.UNTRUSTED: _context(trustme.CA())}
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        threading.Thread(target=self._accept, name="chaos-tls", daemon=True).start()
+        self._open: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="chaos-tls", daemon=True).start()
+        listening = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result()
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"https://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def be(self, wire: Wire) -> None:
-        with self._lock:
-            changed, self._wire = wire is not self._wire, wire
-            dropped = list(self._open) if changed else []
-        for connection in dropped:
-            _drop(connection)
+        """What clients meet from now on; it holds when this returns."""
+        asyncio.run_coroutine_threadsafe(self._be(wire), self._loop).result()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                wire = self._wire
-                self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection, wire), name="chaos-tls", daemon=True).start()
+    async def _be(self, wire: Wire) -> None:
+        changed, self._wire = wire is not self._wire, wire
+        for writer in list(self._open) if changed else ():
+            writer.transport.abort()
 
-    def _serve(self, connection: socket.socket, wire: Wire) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
         try:
-            with connection:
-                if wire is Wire.STALLED:
-                    _wait_for_the_end(connection)
-                else:
-                    self._forward(connection, self._contexts[wire])
-        except OSError:
-            pass  # the client went away, did not like the certificate, or was dropped
+            if self._wire is Wire.STALLED:
+                await _pump(reader, None)
+            else:
+                await writer.start_tls(self._contexts[self._wire], ssl_handshake_timeout=HANDSHAKE_SECONDS)
+                await self._forward(reader, writer)
+        except (OSError, EOFError):
+            pass  # the client went away, or did not like the certificate
         finally:
-            with self._lock:
-                self._open.discard(connection)
+            self._open.discard(writer)
+            writer.transport.abort()
 
-    def _forward(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        connection.settimeout(HANDSHAKE_SECONDS)
-        with (
-            context.wrap_socket(connection, server_side=True) as client,
-            socket.create_connection(("127.0.0.1", self._target)) as server,
-        ):
-            client.settimeout(None)
-            with self._lock:  # wrapping has detached the first socket
-                self._open.discard(connection)
-                self._open.add(client)
-            try:
-                back = threading.Thread(target=_pump, args=(server, client), name="chaos-tls", daemon=True)
-                back.start()
-                _pump(client, server)
-                back.join()
-            finally:
-                with self._lock:
-                    self._open.discard(client)
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_sink, to_sink = await asyncio.open_connection("127.0.0.1", self._target)
+        pumps = {asyncio.create_task(_pump(reader, to_sink)), asyncio.create_task(_pump(from_sink, writer))}
+        try:  # either end's end is the end of both: HTTP needs no half-open connections here
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            to_sink.transport.abort()
 
 
 def _context(authority: trustme.CA) -> ssl.SSLContext:
@@ -104,20 +89,9 @@ def _context(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError, ValueError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    # Either end's end is the end of both: HTTP needs no half-open connections here.
-    for sock in (source, target):
-        _drop(sock)
-
-
-def _wait_for_the_end(connection: socket.socket) -> None:
-    while connection.recv(65536):
-        pass
-
-
-def _drop(connection: socket.socket) -> None:
-    with suppress(OSError):
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter | None) -> None:
+    """From ``source`` to ``target``, if any, until either is gone."""
+    while data := await source.read(65536):
+        if target is not None:
+            target.write(data)
+            await target.drain()
