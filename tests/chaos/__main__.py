@@ -50,9 +50,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer faults and shorter phases")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
     parser.add_argument("--faults", nargs="+", choices=ALL, help="default: all; with --quick: a few")
-    parser.add_argument("--rate", type=float, default=200.0, help="requests per second")
-    parser.add_argument("--healthy-seconds", type=float, help="the healthy phase; default 4, with --quick 2")
-    parser.add_argument("--fault-seconds", type=float, help="the fault phase; default 12, with --quick 6")
+    parser.add_argument("--rate", type=float, default=250.0, help="requests per second")
+    parser.add_argument("--healthy-seconds", type=float, help="the healthy phase; default 3, with --quick 2")
+    parser.add_argument("--fault-seconds", type=float, help="the fault phase; default 10, with --quick 6")
     parser.add_argument("--outage-seconds", type=float, help="also one long outage of each variant, such as 600")
     parser.add_argument("--outage-rate", type=float, help="its requests per second; default: --rate")
     parser.add_argument("--workers", type=int, default=1, help="of uvicorn")
@@ -77,8 +77,8 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
         variant="none",
         fault="accept",
         rate=arguments.rate,
-        healthy=arguments.healthy_seconds or (2.0 if quick else 4.0),
-        faulty=arguments.fault_seconds or (6.0 if quick else 12.0),
+        healthy=arguments.healthy_seconds or (2.0 if quick else 3.0),
+        faulty=arguments.fault_seconds or (6.0 if quick else 10.0),
         workers=arguments.workers,
     )
     for variant in arguments.variants:

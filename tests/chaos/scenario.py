@@ -37,10 +37,10 @@ class Plan:
     variant: str
     fault: str
     """A name of ``faults.FAULTS``."""
-    rate: float = 200.0
-    healthy: float = 4.0
-    faulty: float = 12.0
-    after: float = 2.0
+    rate: float = 250.0
+    healthy: float = 3.0
+    faulty: float = 10.0
+    after: float = 1.0
     patience: float | None = None
     """Seconds of silence after which nothing more is expected. None: what the variant may need (``patience_of``)."""
     workers: int = 1
