@@ -36,7 +36,9 @@ def main() -> None:
         result = attempt(name, plan, notes)
         if result is not None:
             results.append(result)
-            print(f"[{time.monotonic() - began:5.0f} s] {'  '.join(table.row(result))}", file=sys.stderr, flush=True)
+            print(
+                f"[{time.monotonic() - began:5.0f} s] {'  '.join(table.rows([result])[0])}", file=sys.stderr, flush=True
+            )
     print(table.text(results), table.LEGEND, *notes, sep="\n")
     if arguments.markdown:
         command = shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])

@@ -53,14 +53,15 @@ class Plan:
 
     @property
     def silence(self) -> float:
-        return self.patience if self.patience is not None else patience_of(self.variant, self.faulty)
+        return self.patience if self.patience is not None else patience_of(self.variant, self.fault, self.faulty)
 
 
-def patience_of(variant: str, outage: float) -> float:
+def patience_of(variant: str, fault: str, outage: float) -> float:
     """Seconds in which a variant that has anything left sends something, by what its source says about its retries."""
     return {
-        # The breaker's delay doubles from 5 s, so it is no longer than the outage was; a 401 pauses a minute.
-        "otel_usage": 65.0,
+        # The breaker's delay doubles from 5 s up to 60 s, so it is hardly longer than the outage was. A 401 pauses a
+        # minute.
+        "otel_usage": 65.0 if fault == "401" else min(65.0, outage + 15),
         # A batch each 5 s; 10 s for one export, retries included, and nothing is kept after that.
         "batch": 17.0,
         # Waits double from 1 s with a jitter of up to as much again, up to 128 s: 2 * 128 at most.
