@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,11 +24,17 @@ def resident_bytes(pid: int) -> int:
     """The memory of ``pid`` and of its children (uvicorn's workers). 0 where there is none to be read."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return 0
     own = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0)
-    return own + sum(resident_bytes(int(child)) for child in children)
+    return own + sum(map(resident_bytes, children_of(pid)))
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def free_port() -> int:
@@ -80,13 +87,11 @@ class Service:
     def kill(self) -> None:
         """SIGKILL, to the workers too, which would outlive their parent."""
         if self._process.poll() is None:
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+            workers = children_of(self._process.pid)
             self._process.kill()
-            for child in children:
-                try:
-                    os.kill(int(child), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
         self._process.wait()
         self._log.close()
 

@@ -37,9 +37,9 @@ class Plan:
     variant: str
     fault: str
     """A name of ``faults.FAULTS``."""
-    rate: float = 250.0
+    rate: float = 300.0
     healthy: float = 3.0
-    faulty: float = 10.0
+    faulty: float = 8.0
     after: float = 1.0
     patience: float | None = None
     """Seconds of silence after which nothing more is expected. None: what the variant may need (``patience_of``)."""
