@@ -25,8 +25,8 @@ class Wire(Enum):
 
 class TlsForwarder:
     """Forwards connections to ``target``, on an event loop of its own: one thread cannot read a TLS connection while
-    another writes to it. Changing what it is drops every connection, since a client would else stay on one from better
-    days.
+    another writes to it. When it turns bad it drops every connection, since a client would else stay on one from better
+    days. When it is well again, a handshake that has stalled stays so: nobody tells the client in real life either.
     """
 
     def __init__(self, target: int, ca_file: Path) -> None:
@@ -53,8 +53,8 @@ class TlsForwarder:
         asyncio.run_coroutine_threadsafe(self._be(wire), self._loop).result()
 
     async def _be(self, wire: Wire) -> None:
-        changed, self._wire = wire is not self._wire, wire
-        for writer in list(self._open) if changed else ():
+        self._wire = wire
+        for writer in list(self._open) if wire is not Wire.TRUSTED else ():
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
