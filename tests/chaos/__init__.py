@@ -1,0 +1,1 @@
+"""Fault injection: what clients of telemetry lose, repeat and cost while their sink misbehaves."""
