@@ -1,16 +1,73 @@
-"""Real servers on loopback sockets, for the length of a ``with`` block."""
+"""Real servers on loopback sockets, on threads and in processes, for the length of a ``with`` block."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 import waitress
+
+APPS: Final = Path(__file__).parent / "apps"
+PROGRAMS: Final = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server_process(
+    command: Sequence[str], port: int, tmp_path: Path, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run a program of this Python's environment among the test applications, with hardly anything in its environment,
+    until it listens. Yields the process and its log. Whatever is left of its session is killed at the end.
+    """
+    env = {
+        "PATH": f"{PROGRAMS}{os.pathsep}{os.defpath}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
+        **environment,
+    }
+    log = tmp_path / f"{command[0]}-{port}.log"
+    whole = [str(PROGRAMS / command[0]), *command[1:]]
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(whole, env=env, cwd=APPS, stdout=output, stderr=output, start_new_session=True) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 30
+            while not listens(port):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield process, log
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(15)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # of its own session: nothing else is in it
+
+
+def listens(port: int) -> bool:
+    """Whether connections to a port of loopback are accepted."""
+    with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+        return True
+    return False
 
 
 def listening() -> socket.socket:

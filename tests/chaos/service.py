@@ -14,7 +14,6 @@ import asyncio
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -123,16 +122,13 @@ def be_quick() -> None:
     if FIRST_DELAY not in os.environ:
         return
     from otel_usage import circuit_breaker
-    from otel_usage.processors import circuit_breaking
+    from otel_usage.delivery import gate
 
     first, longest = float(os.environ[FIRST_DELAY]), float(os.environ[LONGEST_DELAY])
     policy = circuit_breaker.BreakerPolicy(first_delay=first, longest_delay=longest)
     circuit_breaker.CircuitBreaker.__init__.__defaults__ = (policy,)
-    for constant in ("PROBE_PERIOD",):
-        if hasattr(circuit_breaking, constant):
-            setattr(circuit_breaking, constant, longest)
-        else:
-            print(f"chaos: {constant} is gone, and its pause is not shortened", file=sys.stderr)
+    assert gate.PROBE_PERIOD
+    gate.PROBE_PERIOD = longest
 
 
 def batch() -> App:

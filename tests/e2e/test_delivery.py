@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -432,6 +432,76 @@ def test_an_attempt_ends_at_its_deadline_whatever_the_sink_does(stub: AxiomStub,
     finally:
         exporter.shutdown()
         runner.stop(5.0)
+
+
+@contextmanager
+def a_black_hole() -> Iterator[str]:
+    """The URL of an address that answers no connection: its listener's queue is full, and is never emptied."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = []
+        try:
+            for _ in range(8):
+                filler = socket.socket()
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+                fillers.append(filler)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+@contextmanager
+def a_stalled_handshake() -> Iterator[str]:
+    """The URL of a server that accepts connections and never says a word of TLS."""
+    with listening() as listener:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("somewhere", [a_black_hole, a_stalled_handshake])
+def test_an_attempt_ends_at_its_deadline_before_anything_was_sent(
+    somewhere: Callable[[], AbstractContextManager[str]],
+) -> None:
+    with somewhere() as url:
+        exporter = OtlpHttpExporter(f"{url}/v1/traces", {}, 0.3)
+        runner = attempts(exporter)
+        payload = exporter.prepare([span()]).payload
+        assert payload is not None
+        try:
+            for _ in range(3):
+                started = time.monotonic()
+                assert runner.make(payload) == Failed("timeout")
+                assert time.monotonic() - started < 0.9
+        finally:
+            exporter.shutdown()
+            runner.stop(5.0)
+
+
+def test_an_attempt_ends_at_its_deadline_while_a_resolver_takes_its_time(
+    stub: AxiomStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, slow = socket.getaddrinfo, threading.Event()
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        slow.wait(10)  # a call into the system's resolver, which nothing can interrupt
+        return resolve(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    exporter = OtlpHttpExporter(stub.endpoint.replace("127.0.0.1", "localhost"), HEADERS, 0.3)
+    with delivering(exporter) as processor:
+        end(processor, "a")
+        started = time.monotonic()
+        assert not processor.force_flush(5000)
+        end(processor, "b")
+        assert not processor.force_flush(5000)
+        assert time.monotonic() - started < 2.0
+        assert processor.hindrance == "timeout"
+        slow.set()
+        assert processor.force_flush(5000)
+        assert processor.ledger().accepted == 2
+    assert sorted(one.name for one in stub.unique_spans) == ["a", "b"]
 
 
 def test_an_exporter_that_was_shut_down_sends_nothing_and_starts_no_thread(stub: AxiomStub) -> None:

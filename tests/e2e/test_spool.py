@@ -78,6 +78,10 @@ def drained(spool: Any) -> list[str]:
             assert spool.replace(entry, None)
 
 
+def quick_breaker() -> CircuitBreaker:
+    return CircuitBreaker(time.monotonic, BreakerPolicy(first_delay=0.1))
+
+
 @contextmanager
 def spooling(stub: AxiomStub, spool: Any, **settings: Any) -> Iterator[CircuitBreakingSpanProcessor]:
     with delivering(OtlpHttpExporter(stub.endpoint, HEADERS, 1.0), spool=spool, **settings) as processor:
@@ -163,6 +167,39 @@ def test_what_is_too_old_goes_when_something_new_comes(tmp_path: Path) -> None:
     clock.now += 41
     assert dict(spool.put(payload("new")).mine) == {"spool_expired": 2}
     assert drained(spool) == ["younger", "new"]
+    spool.close()
+
+
+def test_many_small_payloads_of_one_process_come_out_as_one_batch(tmp_path: Path) -> None:
+    mine, other = disk(tmp_path, batch=10), disk(tmp_path)
+    for number in range(7):
+        mine.put(payload(f"{number}a", f"{number}b"))
+    other.put(payload("x"))
+    mine.put(payload("last"))
+    sizes = []
+    while True:
+        with mine.turn():
+            entry = mine.oldest()
+            if entry is None:
+                break
+            sizes.append((entry.payload.count, entry.mine))
+            assert mine.replace(entry, None)
+    assert sizes == [(10, True), (4, True), (1, False), (1, True)]
+    assert mine.kept().spans == 0
+    mine.close()
+    other.close()
+
+
+def test_what_is_left_of_a_batch_of_many_stays_in_its_place(tmp_path: Path) -> None:
+    spool = disk(tmp_path, batch=3)
+    for name in "abcd":
+        spool.put(payload(name))
+    with spool.turn():
+        entry = spool.oldest()
+        assert entry is not None
+        _, rest = entry.payload.halves()
+        assert spool.replace(entry, rest)
+    assert drained(spool) == ["b", "c", "d"]
     spool.close()
 
 
@@ -299,11 +336,13 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_said_and_the_rest_goes_on(
         with spool.turn() as turn:
             assert turn is Turn.MINE
             entry = spool.oldest()
-            if entry is None:
+            if entry is None and spool.kept().spans == 0:
                 break
+            if entry is None:
+                continue  # it was found to be damaged just now
             assert isinstance(entry.payload, EncodedPayload)
             if entry.payload.intact:
-                found.append(entry.payload.request)
+                found += [entry.payload.request] * entry.payload.count
             with suppress(SpoolReplaced):
                 spool.replace(entry, None)
     assert len(found) >= 6
@@ -370,7 +409,7 @@ def test_a_full_disk_costs_durability_and_nothing_else(
     filler.write_bytes(b"x" * 150_000)
     stub.fail_with(Status(503))
     spool = ShelteredSpool(disk(small_disk))
-    with spooling(stub, spool, breaker=CircuitBreaker(time.monotonic, BreakerPolicy(first_delay=0.1))) as processor:
+    with spooling(stub, spool, breaker=quick_breaker()) as processor:
         for batch in range(40):
             for number in range(5):
                 processor.on_end(span(f"{batch:02d}.{number}", **{"usage.plan": os.urandom(600).hex()}))
@@ -391,6 +430,28 @@ def test_a_full_disk_costs_durability_and_nothing_else(
     assert len(said) == 2
     assert "the disk is full" in said[0]
     assert "again" in said[1]
+
+
+def test_what_is_on_a_full_disk_can_leave_it(small_disk: Path, stub: AxiomStub) -> None:
+    stub.fail_with(Status(503))
+    with spooling(stub, ShelteredSpool(disk(small_disk)), breaker=quick_breaker()) as processor:
+        for batch in range(10):
+            for number in range(5):
+                processor.on_end(span(f"{batch:02d}.{number}", **{"usage.plan": os.urandom(600).hex()}))
+            processor.force_flush(2000)
+        with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while filler.write(b"x" * 512):
+                pass
+        stub.heal()
+        time.sleep(0.2)
+        deadline = time.monotonic() + 10
+        while processor.ledger().left and time.monotonic() < deadline:
+            processor.force_flush(500)
+            time.sleep(0.05)
+        ledger = processor.ledger()
+        assert (ledger.accepted, ledger.left) == (50, 0)
+        assert ledger.balanced
+    assert len(stub.spans) == len(stub.unique_spans) == 50
 
 
 def test_a_read_only_disk_costs_durability_and_nothing_else(

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from otel_usage.config import AXIOM_DOMAIN, VARIABLES, NamedCallable, OtlpProtocol, UsageConfig, unknown_variables
+from otel_usage.config import (
+    AXIOM_DOMAIN,
+    VARIABLES,
+    FlushMode,
+    NamedCallable,
+    OtlpProtocol,
+    SpoolMode,
+    UsageConfig,
+    unknown_variables,
+)
 from otel_usage.errors import ConfigError, UsageError
 from otel_usage.identity import KeyedHash
 
@@ -57,6 +66,8 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("AXIOM_DOMAIN", "eu-central-1.aws.edge.axiom.co", "axiom_domain", "eu-central-1.aws.edge.axiom.co"),
         ("USAGE_OTLP_ENDPOINT", "http://localhost:4318", "otlp_endpoint", "http://localhost:4318"),
         ("USAGE_OTLP_PROTOCOL", "http/protobuf", "otlp_protocol", OtlpProtocol.HTTP_PROTOBUF),
+        ("USAGE_SPOOL", "/var/lib/shop/usage", "spool", Path("/var/lib/shop/usage")),
+        ("USAGE_FLUSH", "request", "flush", FlushMode.REQUEST),
         ("USAGE_KEY_PEPPER", PEPPER, "key_pepper", PEPPER),
         ("USAGE_UA_PEPPER", PEPPER, "user_agent_pepper", PEPPER),
         ("USAGE_PROVIDERS", " A.com = a ,*.b.com=b=c,", "providers", {"a.com": "a", "*.b.com": "b=c"}),
@@ -72,6 +83,18 @@ def test_each_variable_is_read(variable: str, value: str, field: str, expected: 
 def test_every_variable_has_a_test_above() -> None:
     tested = next(mark for mark in test_each_variable_is_read.pytestmark if mark.name == "parametrize").args[1]
     assert {case[0] for case in tested} == VARIABLES.keys() - {"USAGE_IDENTITY"}
+
+
+@pytest.mark.parametrize(("value", "mode"), [("memory", SpoolMode.MEMORY), ("off", SpoolMode.OFF)])
+def test_a_spool_may_be_no_directory(value: str, mode: SpoolMode) -> None:
+    assert read(USAGE_SPOOL=value).spool is mode
+    assert read().spool is SpoolMode.DISK
+
+
+@pytest.mark.parametrize("value", ["Memory", "none", "disk", "relative/path", "./here", "~/spool", __file__])
+def test_a_spool_that_is_neither_a_directory_nor_a_mode_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match=f"USAGE_SPOOL is '{value}'; it takes the absolute path of a directory"):
+        read(USAGE_SPOOL=value)
 
 
 def test_the_identity_callable_is_loaded_when_it_is_first_needed() -> None:

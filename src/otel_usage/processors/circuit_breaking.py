@@ -26,8 +26,7 @@ from ..guard import report
 from ..ledger import Account, Ledger, LedgerSnapshot
 from ..native import Empty, SimpleQueue, Thread, start_thread
 from ..payload import Payload
-from ..spool.contract import Spool
-from ..spool.disk import REPLAY_PAUSE
+from ..spool.contract import REPLAY_PAUSE, Spool
 from ..spool.memory import MemorySpool
 
 _FOR_KEEPING: Final = 0.25

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 from ..payload import Payload
+
+REPLAY_PAUSE: Final = 0.1
+"""Seconds between two replayed payloads, of all processes together: up to ten batches a second."""
 
 
 class SpoolError(Exception):

@@ -10,19 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from ..guard import say
 from ..native import RLock
 from ..payload import EncodedPayload, Payload
-from .contract import Entry, Evicted, Kept, Spool, SpoolError, SpoolReplaced, Turn
+from .contract import REPLAY_PAUSE, Entry, Evicted, Kept, Spool, SpoolError, SpoolReplaced, Turn
 from .place import FORMAT, Origin, make_private_file, of_other_versions
 from .salvage import Row, rescue, set_aside
 from .turn import ReplayTurn
-
-REPLAY_PAUSE: Final = 0.1
-"""Seconds between two replayed payloads, of all processes together."""
 
 _PATIENCE: Final = 1.0  # seconds to wait for another process's write
 
@@ -53,6 +50,8 @@ _TABLES: Final = (
 )
 
 _THIS: Final = "WHERE id = ? AND owner = ? AND kept_at = ?"
+_OLDEST: Final = "SELECT id, owner, kept_at, spans, body FROM payloads ORDER BY id LIMIT ?"
+_ROWS: Final = 64  # that are made into one batch at most
 
 _WORDS: Final = {
     "SQLITE_FULL": "the disk is full",
@@ -66,6 +65,11 @@ _DAMAGES: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_MISMATCH")
 
 _ABANDONED: Final[list[sqlite3.Connection]] = []
 """Connections that a fork took into this process. SQLite says not to use them there, and closing is a use."""
+
+
+class _Row(NamedTuple):
+    key: tuple[int, str, float]
+    payload: EncodedPayload
 
 
 class DiskSpool(Spool):
@@ -82,14 +86,18 @@ class DiskSpool(Spool):
         *,
         most_bytes: int,
         longest: float,
+        batch: int = 512,
         pause: float = REPLAY_PAUSE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``most_bytes``: of all payloads. ``longest``: seconds that a payload is kept. ``clock``: of the epoch."""
+        """``most_bytes``: of all payloads. ``longest``: seconds that a payload is kept. ``batch``: spans up to which
+        small payloads are handed out as one. ``pause``: seconds between two turns. ``clock``: of the epoch.
+        """
         self.path = path
         self._origin = origin
         self._most_bytes = most_bytes
         self._longest = longest
+        self._batch = batch
         self._pause = pause
         self._clock = clock
         self._owner = uuid4().hex
@@ -98,6 +106,7 @@ class DiskSpool(Spool):
         self._db: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._forking = False
+        self._cramped = False
 
     @property
     def perishable(self) -> int:
@@ -123,24 +132,43 @@ class DiskSpool(Spool):
         return self._turn.take(self._pause)
 
     def oldest(self) -> Entry | None:
-        with self._writing() as db:
-            oldest = "SELECT id, owner, kept_at, spans, body FROM payloads ORDER BY id LIMIT 1"
-            row = db.execute(oldest).fetchone()
-            if row is None:
+        with self._writing(self._journal_for_removal) as db:
+            rows = self._oldest_rows(db)
+            if not rows:
+                self._cramped = False
                 return None
-            number, owner, kept_at, spans, body = row
             # Not for its number: a file that takes this will take the removal, or the sink would get it for ever.
-            db.execute("UPDATE payloads SET attempts = attempts + 1 WHERE id = ?", (number,))
-            # Numbers begin anew in a new file.
-            return Entry((number, owner, kept_at), EncodedPayload(body, spans), owner == self._owner)
+            db.execute(f"UPDATE payloads SET attempts = attempts + 1 {_THIS}", rows[0].key)
+            first, *others = (row.payload for row in rows)
+            return Entry(tuple(row.key for row in rows), first.joined(others), rows[0].key[1] == self._owner)
 
     def replace(self, entry: Entry, left: Payload | None) -> bool:
-        with self._writing() as db:
-            if left is None:
-                return db.execute(f"DELETE FROM payloads {_THIS}", entry.key).rowcount > 0
-            assert isinstance(left, EncodedPayload)
-            change = f"UPDATE payloads SET spans = ?, body = ? {_THIS}"
-            return db.execute(change, (left.spans, left.body, *entry.key)).rowcount > 0
+        keys = list(entry.key)
+        with self._writing(self._journal_for_removal) as db:
+            if left is not None:
+                assert isinstance(left, EncodedPayload)
+                change = f"UPDATE payloads SET spans = ?, body = ? {_THIS}"
+                if not db.execute(change, (left.spans, left.body, *keys.pop(0))).rowcount:
+                    return False
+            gone = sum(db.execute(f"DELETE FROM payloads {_THIS}", key).rowcount for key in keys)
+            return left is not None or gone > 0
+
+    def _oldest_rows(self, db: sqlite3.Connection) -> list[_Row]:
+        """The oldest payload, and those behind it that make one batch with it: an outage of a quiet service leaves
+        many small ones. One that is damaged stands alone.
+        """
+        rows: list[_Row] = []
+        spans = 0
+        for number, owner, kept_at, count, body in db.execute(_OLDEST, (_ROWS,)):
+            row = _Row((number, owner, kept_at), EncodedPayload(body, count))
+            spans += count
+            fits = not rows or (spans <= self._batch and owner == rows[0].key[1])
+            if not fits or (rows and not row.payload.intact):
+                break
+            rows.append(row)
+            if not row.payload.intact:
+                break
+        return rows
 
     def renewed(self) -> DiskSpool:
         self._turn.forget()
@@ -151,6 +179,7 @@ class DiskSpool(Spool):
             self._origin,
             most_bytes=self._most_bytes,
             longest=self._longest,
+            batch=self._batch,
             pause=self._pause,
             clock=self._clock,
         )
@@ -174,8 +203,9 @@ class DiskSpool(Spool):
     # -- the file ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, journal: str = "TRUNCATE") -> Iterator[sqlite3.Connection]:
         with self._lock, self._connected() as db:
+            db.execute(f"PRAGMA journal_mode = {journal}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -183,6 +213,13 @@ class DiskSpool(Spool):
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+
+    @property
+    def _journal_for_removal(self) -> str:
+        """Where a full disk has no room for a journal, what is on it could never leave it again. So there, the journal
+        is in memory: a kill in that very moment damages the file, which is then salvaged.
+        """
+        return "MEMORY" if self._cramped else "TRUNCATE"
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -192,6 +229,7 @@ class DiskSpool(Spool):
         except sqlite3.Error as error:
             self.close()
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+            self._cramped = self._cramped or name == "SQLITE_FULL"
             if name.startswith(_DAMAGES) or str(error).startswith("no such "):
                 self._start_anew("is damaged")
                 raise SpoolReplaced("it was damaged") from None
@@ -217,7 +255,6 @@ class DiskSpool(Spool):
         try:
             if self._version(db) == 0:
                 self._make_tables(db)
-            db.execute("PRAGMA journal_mode = TRUNCATE")
             db.execute("PRAGMA synchronous = NORMAL")
             version = self._version(db)
         except BaseException:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import SpoolMode, UsageConfig
 from ..guard import say
 from .contract import Spool, SpoolError
-from .disk import DiskSpool
 from .memory import MemorySpool
 from .place import Origin, default_directory
-from .sheltered import ShelteredSpool
+
+if TYPE_CHECKING:
+    from .disk import DiskSpool
 
 
 def open_spool(config: UsageConfig, service: str) -> Spool:
@@ -23,11 +25,14 @@ def open_spool(config: UsageConfig, service: str) -> Spool:
     if config.spool is SpoolMode.MEMORY:
         return memory
     try:
-        directory = directory_of(config)
+        from .sheltered import ShelteredSpool  # SQLite: a Python may be built without it
+
+        return ShelteredSpool(disk_spool(config, directory_of(config), service))
+    except ImportError:
+        say(logging.WARNING, "usage that cannot be sent is kept in memory: this Python has no sqlite3")
     except SpoolError as error:
         say(logging.WARNING, "usage that cannot be sent is kept in memory: %s. Set USAGE_SPOOL to a directory.", error)
-        return memory
-    return ShelteredSpool(disk_spool(config, directory, service))
+    return memory
 
 
 def directory_of(config: UsageConfig) -> Path:
@@ -41,5 +46,13 @@ def directory_of(config: UsageConfig) -> Path:
 
 def disk_spool(config: UsageConfig, directory: Path, service: str) -> DiskSpool:
     """The file for a configuration's sink and a service."""
+    from .disk import DiskSpool
+
     origin = Origin(config.endpoint, config.axiom_dataset, service)
-    return DiskSpool(origin.file_in(directory), origin, most_bytes=config.spool_bytes, longest=config.spool_age)
+    return DiskSpool(
+        origin.file_in(directory),
+        origin,
+        most_bytes=config.spool_bytes,
+        longest=config.spool_age,
+        batch=config.batch_size,
+    )
