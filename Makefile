@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench chaos docs clean
 
 help: ## Show these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -14,7 +14,7 @@ demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no s
 	@$(BIN)/otel-usage demo
 
 test: $(VENV)/.dev ## Every test
-	@echo "make test: unit, property and end-to-end tests, on loopback sockets"
+	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets"
 	@$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.dev ## Style, types and the layers
@@ -31,6 +31,10 @@ format: $(VENV)/.dev ## Put the code into its style
 bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
 	@echo "make bench: bare, otel_usage and stock OpenTelemetry, interleaved in one run"
 	@$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.chaos ## What is lost in each fault, here and with others: an hour and more
+	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"
+	@$(BIN)/python -m tests.chaos --outage-seconds 600 --outage-rate 500 --markdown docs/reliability-table.md
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
 	@echo "make docs: docs/fields.md from the schema"
@@ -50,7 +54,12 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
+$(VENV)/.chaos: pyproject.toml | $(VENV)/.dev
+	@echo "installing what otel-usage is compared with"
+	@$(BIN)/python -m pip install --quiet --group chaos
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing otel-usage and what tests and checks need"
-	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group servers --group lint
 	@touch $@ $(VENV)/.demo

@@ -64,6 +64,7 @@ class Pipeline:
             deliver=self.deliver,
         )
         self._said = self.delivery.ledger()
+        self._finalizer: Any = None
         self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *httpx.HOOKS, *threads.HOOKS))
 
     def start(self) -> None:
@@ -77,12 +78,14 @@ class Pipeline:
         metrics.expose(self.health)
         self._hooks.install()
         atexit.register(self.stop)
-        wrapt.register_post_import_hook(self._end_with_children, "multiprocessing.util")
+        wrapt.register_post_import_hook(self._end_with_multiprocessing, "multiprocessing.util")
 
     @guarded(None)
     def stop(self) -> None:
         """Stop recording, deliver what waits, and say how it ended."""
         atexit.unregister(self.stop)
+        if self._finalizer is not None:
+            self._finalizer.cancel()
         self._hooks.remove()
         activate(None)
         self.allowlist.shutdown()
@@ -125,13 +128,16 @@ class Pipeline:
         )
 
     @guarded(None)
-    def _end_with_children(self, util: Any) -> None:
-        """A child of ``multiprocessing`` ends without ``atexit``, but with finalizers of its own."""
+    def _end_with_multiprocessing(self, util: Any) -> None:
+        """Its processes end without ``atexit``, but with finalizers of their own: this one, if it is one of them, and
+        those that are forked from it.
+        """
 
         def in_child(pipeline: Pipeline) -> None:
             if pipeline is _running:
-                util.Finalize(pipeline, pipeline.stop, exitpriority=0)
+                pipeline._finalizer = util.Finalize(pipeline, pipeline.stop, exitpriority=0)
 
+        self._finalizer = util.Finalize(self, self.stop, exitpriority=0)
         util.register_after_fork(self, in_child)
 
     def _say_where_spans_went(self) -> None:

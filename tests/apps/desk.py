@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
@@ -21,6 +22,7 @@ def work() -> str:
 
 
 async def work_async(request: Request) -> PlainTextResponse:
+    await asyncio.sleep(float(request.query_params.get("seconds", 0)))
     return PlainTextResponse(str(os.getpid()))
 
 

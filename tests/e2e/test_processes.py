@@ -46,7 +46,7 @@ class Desk:
         self.answered: list[str] = []
         self.pids: Counter[str] = Counter()
 
-    def ask(self, request_id: str, path: str = "/work") -> None:
+    def ask(self, request_id: str, path: str = "/work?seconds=0.02") -> None:
         """One request on a connection of its own. It counts where it is answered with 200."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
