@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,12 +23,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_usage.circuit_breaker import BreakerPolicy, CircuitBreaker
 from otel_usage.config import SpoolMode, UsageConfig
+from otel_usage.delivery.backlog import Backlog
+from otel_usage.delivery.sender import Sent
 from otel_usage.exporters.encoder import Encoder
 from otel_usage.exporters.otlp_http import OtlpHttpExporter
-from otel_usage.ledger import DropCounter
-from otel_usage.payload import EncodedPayload
+from otel_usage.ledger import Account, DropCounter, Ledger
+from otel_usage.payload import EncodedPayload, Payload
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
-from otel_usage.spool.contract import Entry, SpoolError, SpoolReplaced, Turn
+from otel_usage.spool.contract import Entry, Spool, SpoolError, SpoolReplaced, Turn
 from otel_usage.spool.disk import DiskSpool
 from otel_usage.spool.memory import MemorySpool
 from otel_usage.spool.opening import open_spool
@@ -170,6 +173,34 @@ def test_what_is_too_old_goes_when_something_new_comes(tmp_path: Path) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_what_made_room_while_it_was_sent_is_counted_once(tmp_path: Path, on_disk: bool) -> None:
+    payloads = [payload(f"{number:04d}", f"{number:04d}") for number in range(4)]
+    room = 2 * payloads[0].size + 20
+    spool: Spool = disk(tmp_path, most_bytes=room) if on_disk else MemorySpool(most_bytes=room)
+    ledger = Ledger()
+    backlog = Backlog(spool, ledger)
+
+    def keep(one: EncodedPayload) -> None:
+        for _ in range(one.count):
+            ledger.produce(100)
+        backlog.keep(one, Account.QUEUED)
+
+    def send(taken: Payload) -> Sent:
+        for one in payloads[2:]:
+            keep(one)
+        return Sent(Counter({Account.ACCEPTED: taken.count}))
+
+    for one in payloads[:2]:
+        keep(one)
+    assert backlog.replay(send)
+    found = ledger.snapshot()
+    assert found.balanced
+    assert found.spooled == spool.kept().mine == 4
+    assert found.accepted + found.dropped.get("spool_full", 0) == 4
+    backlog.close()
+
+
 def test_many_small_payloads_of_one_process_come_out_as_one_batch(tmp_path: Path) -> None:
     mine, other = disk(tmp_path, batch=10), disk(tmp_path)
     for number in range(7):
@@ -230,7 +261,7 @@ def test_two_processes_share_a_file_and_know_what_is_whose(tmp_path: Path) -> No
         assert entry is not None
         assert not entry.mine
         assert other.replace(entry, None)
-        assert not other.replace(entry, None)
+        assert other.replace(entry, None) == 0
     assert one.kept().mine == 0
     one.close()
     other.close()

@@ -91,10 +91,8 @@ class Attempts:
         ends = time.monotonic() + (math.inf if self._exporter.timeout is None else self._exporter.timeout)
         while True:
             left = min(ends, self._until()) - time.monotonic()
-            if left <= 0:
-                return None
             outcome = attempt.outcome(min(left, TICK))
-            if outcome is not None:
+            if outcome is not None or left <= 0:
                 return outcome
             self._meanwhile()
 

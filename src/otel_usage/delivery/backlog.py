@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from ..guard import say
+from ..guard import report, say
 from ..ledger import Account, Ledger
 from ..payload import EncodedPayload, Payload
 from ..spool.contract import Entry, Kept, Spool, SpoolError, Turn
@@ -49,7 +49,9 @@ class Backlog:
         """Keep a payload whose spans are in the account ``source``."""
         try:
             evicted = self._spool.put(payload)
-        except SpoolError:
+        except Exception as error:  # whatever it is, the books must balance
+            if not isinstance(error, SpoolError):
+                report("delivery.backlog.keep", error)
             self._ledger.move(payload.count, source, "spool_failed")
             return
         self._ledger.move(payload.count, source, Account.SPOOLED)
@@ -103,8 +105,13 @@ class Backlog:
     def _settle(self, entry: Entry, sent: Sent) -> None:
         """Take what was settled out of the spool. Until that is done, nothing is replayed: it would be sent twice."""
         self._unsettled = entry, sent
-        if self._spool.replace(entry, sent.left):
-            self._book(sent.settled, mine=entry.mine)
+        gone = entry.payload.count - self._spool.replace(entry, sent.left)
+        # What went by another hand, to make room while it was being sent, is in the books already.
+        for target in list(sent.settled):
+            already = min(gone, sent.settled[target])
+            sent.settled[target] -= already
+            gone -= already
+        self._book(sent.settled, mine=entry.mine)
         self._unsettled = None
 
     def _book(self, counts: Mapping[Account | str, int], *, mine: bool) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -150,6 +150,8 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             self._wake.put(None)
             self._attempts.hurry()
             worker.join(ends - time.monotonic())
+        else:
+            self._last_round()
         self._ledger.close(self._backlog.perishable)
         try:
             self._exporter.shutdown()
@@ -160,6 +162,13 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             worker.join(_LAST_BREATH)
         if worker is None or not worker.is_alive():
             self._backlog.close()
+
+    def _last_round(self) -> None:
+        """What the worker would do, where there is none and none is to be had: the interpreter is on its way out."""
+        try:
+            self._round(due=True)
+        except Exception as error:  # on the way out of the application
+            report("processors.circuit_breaking.last_round", error)
 
     # -- the worker ----------------------------------------------------------------------------------------------------
 
@@ -248,14 +257,13 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
 
     def _send_queue(self) -> bool:
         """Send what is queued now, or spool it. False: an attempt has failed."""
-        well, waiting = True, self._ledger[Account.QUEUED]
-        while waiting > 0 and well and self._may_send and not self._late:
-            batch = self._take()
-            waiting -= len(batch)
-            well = self._send(batch)
-        if not (well and self._may_send) or self._late:
-            self._spool_queue()
-        return well
+        for batch in self._batches():
+            if not self._may_send or self._late:
+                self._keep(batch)
+            elif not self._send(batch):
+                self._spool_queue()
+                return False
+        return True
 
     @property
     def _may_send(self) -> bool:
@@ -266,10 +274,14 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _late(self) -> bool:
         return time.monotonic() >= self._stop_at
 
-    def _take(self) -> list[ReadableSpan]:
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_size))]
-        self._ledger.move(len(batch), Account.QUEUED, Account.IN_FLIGHT)
-        return batch
+    def _batches(self) -> Iterator[list[ReadableSpan]]:
+        """What is queued now, in batches. What comes meanwhile is for another time, or there would be no end to it."""
+        waiting = len(self._queue)
+        while (size := min(waiting, self._batch_size, len(self._queue))) > 0:
+            batch = [self._queue.popleft() for _ in range(size)]
+            waiting -= size
+            self._ledger.move(len(batch), Account.QUEUED, Account.IN_FLIGHT)
+            yield batch
 
     def _send(self, batch: list[ReadableSpan]) -> bool:
         """Send a batch, and spool what the sink does not take. True: it has taken, or refused for good, all of it."""
@@ -285,10 +297,13 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
 
     def _spool_queue(self) -> None:
         """Spool everything that is queued."""
-        while batch := self._take():
-            payload = self._prepare(batch)
-            if payload is not None:
-                self._backlog.keep(payload, Account.IN_FLIGHT)
+        for batch in self._batches():
+            self._keep(batch)
+
+    def _keep(self, batch: list[ReadableSpan]) -> None:
+        payload = self._prepare(batch)
+        if payload is not None:
+            self._backlog.keep(payload, Account.IN_FLIGHT)
 
     def _prepare(self, batch: list[ReadableSpan]) -> Payload | None:
         try:

@@ -111,11 +111,12 @@ class Spool(ABC):
         """
 
     @abstractmethod
-    def replace(self, entry: Entry, left: Payload | None) -> bool:
-        """Put ``left`` in the place of an entry, or nothing. False: it was gone already, by another's hand.
+    def replace(self, entry: Entry, left: Payload | None) -> int:
+        """Put ``left`` in the place of an entry, or nothing. The number of its spans that were still there: others have
+        gone meanwhile, to make room.
 
         Raises:
-            SpoolError: it may still be there; this process will not hand it out again before it is not.
+            SpoolError: it is still there.
         """
 
     @abstractmethod

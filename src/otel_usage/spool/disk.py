@@ -50,6 +50,7 @@ _TABLES: Final = (
 )
 
 _THIS: Final = "WHERE id = ? AND owner = ? AND kept_at = ?"
+_SPANS_OF: Final = f"SELECT spans FROM payloads {_THIS}"
 _OLDEST: Final = "SELECT id, owner, kept_at, spans, body FROM payloads ORDER BY id LIMIT ?"
 _ROWS: Final = 64  # that are made into one batch at most
 
@@ -142,16 +143,17 @@ class DiskSpool(Spool):
             first, *others = (row.payload for row in rows)
             return Entry(tuple(row.key for row in rows), first.joined(others), rows[0].key[1] == self._owner)
 
-    def replace(self, entry: Entry, left: Payload | None) -> bool:
-        keys = list(entry.key)
+    def replace(self, entry: Entry, left: Payload | None) -> int:
         with self._writing(self._journal_for_removal) as db:
-            if left is not None:
-                assert isinstance(left, EncodedPayload)
-                change = f"UPDATE payloads SET spans = ?, body = ? {_THIS}"
-                if not db.execute(change, (left.spans, left.body, *keys.pop(0))).rowcount:
-                    return False
-            gone = sum(db.execute(f"DELETE FROM payloads {_THIS}", key).rowcount for key in keys)
-            return left is not None or gone > 0
+            found = [(key, row[0]) for key in entry.key if (row := db.execute(_SPANS_OF, key).fetchone())]
+            for number, (key, _) in enumerate(found):
+                if number == 0 and left is not None:
+                    assert isinstance(left, EncodedPayload)
+                    change = f"UPDATE payloads SET spans = ?, body = ? {_THIS}"
+                    db.execute(change, (left.spans, left.body, *key))
+                else:
+                    db.execute(f"DELETE FROM payloads {_THIS}", key)
+            return sum(spans for _, spans in found)
 
     def _oldest_rows(self, db: sqlite3.Connection) -> list[_Row]:
         """The oldest payload, and those behind it that make one batch with it: an outage of a quiet service leaves
@@ -226,6 +228,9 @@ class DiskSpool(Spool):
         """The open file. What SQLite raises becomes a SpoolError; a file that is damaged is set aside."""
         try:
             yield self._connection()
+        except OSError as error:
+            self.close()
+            raise SpoolError(os.strerror(error.errno) if error.errno else type(error).__name__) from None
         except sqlite3.Error as error:
             self.close()
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__

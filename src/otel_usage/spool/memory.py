@@ -45,14 +45,14 @@ class MemorySpool(Spool):
     def oldest(self) -> Entry | None:
         return Entry(None, self._payloads[0], mine=True) if self._payloads else None
 
-    def replace(self, entry: Entry, left: Payload | None) -> bool:
+    def replace(self, entry: Entry, left: Payload | None) -> int:
         if not self._payloads or self._payloads[0] is not entry.payload:
-            return False  # it has made room for a newer one while it was being sent
+            return 0
         self._count(self._payloads.popleft(), -1)
         if left is not None:
             self._payloads.appendleft(left)
             self._count(left, 1)
-        return True
+        return entry.payload.count
 
     def renewed(self) -> MemorySpool:
         return MemorySpool(most_bytes=self._most_bytes, most_spans=self._most_spans)

@@ -79,7 +79,7 @@ class ShelteredSpool(Spool):
             entry = None
         return self._shelter.oldest() if entry is None else entry
 
-    def replace(self, entry: Entry, left: Payload | None) -> bool:
+    def replace(self, entry: Entry, left: Payload | None) -> int:
         return (self._shelter if entry.key is None else self._disk).replace(entry, left)
 
     def _put_on_disk(self, payload: Payload) -> Evicted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .contract import SpoolError, Turn
@@ -44,7 +44,8 @@ class ReplayTurn:
             turn = self._lock(held, pause)
             yield turn
             if turn is Turn.MINE:
-                os.utime(held)
+                with suppress(OSError):
+                    os.utime(held)
                 self._last = os.fstat(held).st_mtime_ns
         finally:
             self._held = None
