@@ -53,7 +53,7 @@ def left(stub: AxiomStub, tmp_path: Path) -> Path:
 def test_status_says_what_is_kept_for_whom(stub: AxiomStub, left: Path) -> None:
     ended = spool(stub, left, "status")
     assert ended.returncode == 0
-    assert f"to {stub.endpoint} (api_usage): 10 spans of 1 processes in 5 batches, the oldest" in ended.stdout
+    assert f"to {stub.endpoint} (api_usage): 10 spans, 5 batches, 1 process, the oldest" in ended.stdout
     (file,) = json.loads(spool(stub, left, "status", "--json").stdout)
     assert (file["spans"], file["payloads"], file["origin"]["endpoint"]) == (10, 5, stub.endpoint)
     assert not stub.requests

@@ -82,10 +82,17 @@ def _as_text(files: list[SpoolFile], directory: Path) -> str:
 def _line(file: SpoolFile) -> str:
     if file.origin is None:
         return f"{file.path}: {file.size:,} bytes, {file.unreadable}"
-    kept = f"{file.spans:,} spans of {file.processes} processes in {file.payloads:,} batches"
+    counts = ((file.spans, "span"), (file.payloads, "batch"), (file.processes, "process"))
+    kept = ", ".join(f"{count:,} {word}{_plural(count, word)}" for count, word in counts)
     since = "" if file.oldest is None else f", the oldest {_age(time.time() - file.oldest)} old"
     origin = file.origin
     return f"{origin.service} to {origin.endpoint} ({origin.dataset}): {kept}{since} ({file.path})"
+
+
+def _plural(count: int, word: str) -> str:
+    if count == 1:
+        return ""
+    return "s" if word == "span" else "es"
 
 
 def _age(seconds: float) -> str:
