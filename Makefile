@@ -34,7 +34,8 @@ bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
 
 chaos: $(VENV)/.chaos ## What is lost in each fault, here and with others: an hour and more
 	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"
-	@$(BIN)/python -m tests.chaos --outage-seconds 600 --outage-rate 500 --markdown docs/reliability-table.md
+	@$(BIN)/python -m tests.chaos --into docs/reliability.md#faults
+	@$(BIN)/python -m tests.chaos --faults --outage-seconds 600 --outage-rate 500 --into docs/reliability.md#outage
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
 	@echo "make docs: docs/fields.md from the schema"

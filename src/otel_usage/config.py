@@ -111,6 +111,11 @@ class UsageConfig:
     """Seconds that the end of the process may wait for delivery."""
 
     def __post_init__(self) -> None:
+        # By hand, a plain word or path is as good as the enumeration's member or a Path.
+        object.__setattr__(self, "otlp_protocol", _protocol("USAGE_OTLP_PROTOCOL", self.otlp_protocol))
+        object.__setattr__(self, "flush", _flush("USAGE_FLUSH", self.flush))
+        if self.spool is not SpoolMode.DISK:
+            object.__setattr__(self, "spool", _spool("USAGE_SPOOL", str(self.spool)))
         object.__setattr__(self, "providers", {host.lower(): name for host, name in self.providers.items()})
         _require(_DATASET.fullmatch(self.axiom_dataset), "AXIOM_DATASET", self.axiom_dataset, _DATASET_FORM)
         shown = None if "@" in self.axiom_domain else self.axiom_domain  # a URL with a password, by mistake

@@ -42,26 +42,29 @@ def main() -> None:
                 f"[{time.monotonic() - began:5.0f} s] {'  '.join(table.rows([result])[0])}", file=sys.stderr, flush=True
             )
     print(table.text(results), table.LEGEND, *notes, sep="\n")
-    if arguments.markdown:
+    if arguments.into:
         command = shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        page = table.markdown(results, command=command, date=today, notes=notes)
-        Path(arguments.markdown).write_text(page)
+        page, _, section = arguments.into.partition("#")
+        table.put_into(Path(page), section, table.markdown(results, command=command, date=today, notes=notes))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer faults and shorter phases")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
-    parser.add_argument("--faults", nargs="+", choices=ALL, help="default: all but hang_taken; with --quick: three")
+    parser.add_argument("--faults", nargs="*", help=f"of {', '.join(ALL)}; default: all but hang_taken, --quick: three")
     parser.add_argument("--rate", type=float, default=300.0, help="requests per second")
     parser.add_argument("--healthy-seconds", type=float, help="the healthy phase; default 3, with --quick 2")
     parser.add_argument("--fault-seconds", type=float, help="the fault phase; default 8, with --quick 6")
     parser.add_argument("--outage-seconds", type=float, help="also one long outage of each variant, such as 600")
     parser.add_argument("--outage-rate", type=float, help="its requests per second; default: --rate")
     parser.add_argument("--workers", type=int, default=1, help="of uvicorn")
-    parser.add_argument("--markdown", metavar="FILE", help="write the table here, too")
-    return parser.parse_args()
+    parser.add_argument("--into", metavar="PAGE#SECTION", help="put the table into a section of a page, too")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.faults or ()) - set(ALL):
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    return arguments
 
 
 def noted(arguments: argparse.Namespace) -> list[str]:
@@ -97,8 +100,10 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
 
 def faults_of(variant: str, arguments: argparse.Namespace) -> tuple[str, ...]:
     if variant == "none":  # it has no sink to fail
-        return ("accept",)
-    return tuple(arguments.faults or (QUICK_FAULTS if arguments.quick else DEFAULT_FAULTS))
+        return () if arguments.faults == [] else ("accept",)
+    if arguments.faults is not None:
+        return tuple(arguments.faults)
+    return QUICK_FAULTS if arguments.quick else DEFAULT_FAULTS
 
 
 def attempt(name: str, plan: Plan, notes: list[str]) -> Result | None:

@@ -91,6 +91,15 @@ def test_a_spool_may_be_no_directory(value: str, mode: SpoolMode) -> None:
     assert read().spool is SpoolMode.DISK
 
 
+def test_by_hand_words_and_paths_do_as_well() -> None:
+    config = UsageConfig(spool="/var/lib/usage", flush="request", otlp_protocol="http/protobuf")  # type: ignore[arg-type]
+    assert config == UsageConfig(spool=Path("/var/lib/usage"), flush=FlushMode.REQUEST)
+    assert config.flush is FlushMode.REQUEST
+    assert UsageConfig(spool="off").spool is SpoolMode.OFF  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="USAGE_SPOOL"):
+        UsageConfig(spool="of")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("value", ["Memory", "none", "disk", "relative/path", "./here", "~/spool", __file__])
 def test_a_spool_that_is_neither_a_directory_nor_a_mode_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match=f"USAGE_SPOOL is '{value}'; it takes the absolute path of a directory"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry import metrics as api
@@ -99,3 +101,9 @@ def test_switched_on_again_it_is_measured_again_and_each_once(
         pass
     usage.flush(5.0)
     assert points(reader)["span.produced", ""] == 1
+
+
+def test_every_metric_is_in_the_docs() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
+    made = {f"otel_usage.{name}" for name, *_ in (*metrics._COUNTERS, *metrics._LEVELS)}
+    assert made == set(re.findall(r"`(otel_usage\.[a-z_.]+)`", page)) - {"otel_usage.attribute.key"}
