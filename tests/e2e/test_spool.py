@@ -31,6 +31,7 @@ from otel_usage.ledger import Account, DropCounter, Ledger
 from otel_usage.payload import EncodedPayload, Payload
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
 from otel_usage.spool.contract import Entry, Spool, SpoolError, SpoolReplaced, Turn
+from otel_usage.spool.database import Database
 from otel_usage.spool.disk import DiskSpool
 from otel_usage.spool.memory import MemorySpool
 from otel_usage.spool.opening import open_spool
@@ -53,7 +54,7 @@ class Clock:
 
 def disk(directory: Path, **settings: Any) -> DiskSpool:
     return DiskSpool(
-        ORIGIN.file_in(directory), ORIGIN, **{"most_bytes": 1 << 30, "longest": DAY, "pause": 0.0, **settings}
+        Database(ORIGIN.file_in(directory), ORIGIN), **{"most_bytes": 1 << 30, "longest": DAY, "pause": 0.0, **settings}
     )
 
 

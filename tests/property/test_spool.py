@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_usage.payload import EncodedPayload
 from otel_usage.spool.contract import Turn
+from otel_usage.spool.database import Database
 from otel_usage.spool.disk import DiskSpool
 from otel_usage.spool.place import Origin
 
@@ -57,7 +58,9 @@ class TwoProcesses(RuleBasedStateMachine):
 
     def open(self) -> DiskSpool:
         path = ORIGIN.file_in(self.directory)
-        return DiskSpool(path, ORIGIN, most_bytes=1 << 30, longest=LONGEST, batch=BATCH, pause=0.0, clock=self.clock)
+        return DiskSpool(
+            Database(path, ORIGIN), most_bytes=1 << 30, longest=LONGEST, batch=BATCH, pause=0.0, clock=self.clock
+        )
 
     @rule(who=PROCESSES, count=st.integers(1, 4))
     def put(self, who: int, count: int) -> None:

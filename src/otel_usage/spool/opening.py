@@ -46,12 +46,12 @@ def directory_of(config: UsageConfig) -> Path:
 
 def disk_spool(config: UsageConfig, directory: Path, service: str) -> DiskSpool:
     """The file for a configuration's sink and a service."""
+    from .database import Database
     from .disk import DiskSpool
 
     origin = Origin(config.endpoint, config.axiom_dataset, service)
     return DiskSpool(
-        origin.file_in(directory),
-        origin,
+        Database(origin.file_in(directory), origin),
         most_bytes=config.spool_bytes,
         longest=config.spool_age,
         batch=config.batch_size,
