@@ -275,6 +275,25 @@ def test_a_400_is_bisected_to_the_span_at_fault_and_all_others_arrive(stub: Axio
     assert len(stub.requests) <= 1 + 2 * 6 * len(guilty)
 
 
+def test_a_sink_that_refuses_everything_is_not_asked_about_each_span(
+    stub: AxiomStub, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub.fail_with(Status(400))
+    with delivering(http_exporter(stub, 5.0)) as processor:
+        for _ in range(3):
+            end(processor, *numbered(512))
+            processor.force_flush(5000)
+        assert processor.ledger().rejected == 3 * 512
+        assert processor.hindrance == "http_400"
+        assert len(stub.requests) < 3 * 40
+        assert len(logged(caplog, logging.WARNING)) == 1
+        stub.heal()
+        end(processor, "well")
+        assert processor.force_flush(5000)
+        assert processor.hindrance is None
+    assert [received.name for received in stub.spans] == ["well"]
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -603,6 +603,24 @@ def test_another_process_takes_over_and_both_ledgers_balance(tmp_path: Path, stu
     assert theirs.delivered
 
 
+def test_a_process_that_never_gets_the_turn_recovers_by_what_is_new(tmp_path: Path, stub: AxiomStub) -> None:
+    stub.fail_with(Status(503), times=1)
+    other = disk(tmp_path)
+    with spooling(stub, disk(tmp_path)) as processor, other.turn() as turn:
+        assert turn is Turn.MINE
+        end(processor, "spooled by the failure")
+        processor.force_flush(2000)
+        end(processor, "spooled before it is tried")
+        processor.force_flush(2000)
+        assert (processor.hindrance, len(stub.requests)) == ("http_503", 1)
+        end(processor, "new")
+        processor.force_flush(2000)
+        assert processor.hindrance is None
+        assert [one.name for one in stub.spans] == ["new"]
+        assert processor.ledger().spooled == 2
+    other.close()
+
+
 def test_what_was_taken_and_not_said_is_sent_once_more_and_nothing_else_is(tmp_path: Path, stub: AxiomStub) -> None:
     stub.fail_with(Reset(accepted=True), times=1)
     with spooling(stub, disk(tmp_path)) as processor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..exporters.outcome import Accepted, BadData, Discarded, Outcome, Settling, TooLarge
-from ..guard import say
 from ..ledger import Account
 from ..payload import Payload
 from ..redaction import redact
 from .gate import REFUSALS, Gate
+from .paced_log import PacedLog
 
 
 @dataclass(slots=True)
@@ -32,6 +31,8 @@ class Sender:
         """``attempt`` makes one attempt and never raises."""
         self._attempt = attempt
         self._gate = gate
+        self._partial_log = PacedLog()
+        self._refusal_log = PacedLog()
 
     def send(self, payload: Payload) -> Sent:
         """Send as much as the sink takes now."""
@@ -51,15 +52,31 @@ class Sender:
                 if cut and (halves := _halves(part)) is not None:
                     parts += reversed(halves)
                 else:
-                    _settle(outcome, part.count, sent)
+                    self._settle(outcome, part.count, sent)
         finally:
             self._gate.give_back()
         if parts:
             sent.left = parts[-1].joined(reversed(parts[:-1]))
         if refusal:
-            rejected = sent.settled[Account.REJECTED]
-            say(logging.WARNING, "the sink rejected %d of %d spans for good (%s)", rejected, payload.count, refusal)
+            message = "the sink rejected %d of %d spans for good (%s)"
+            self._refusal_log.warn(message, sent.settled[Account.REJECTED], payload.count, refusal)
         return sent
+
+    def _settle(self, outcome: Settling, count: int, sent: Sent) -> None:
+        match outcome:
+            case Accepted(rejected=claimed, message=message):
+                rejected = min(max(claimed, 0), count)
+                sent.settled[Account.ACCEPTED] += count - rejected
+                sent.settled[Account.REJECTED] += rejected
+                if rejected:
+                    words = redact(message)[:200]  # the sink's words, which may repeat what it was sent
+                    self._partial_log.warn("the sink rejected %d of %d spans: %r", rejected, count, words)
+            case BadData():
+                sent.settled[Account.REJECTED] += count
+            case TooLarge():
+                sent.settled["too_large"] += count
+            case Discarded(reason=reason):
+                sent.settled[reason] += count
 
 
 def _halves(payload: Payload) -> tuple[Payload, Payload] | None:
@@ -67,20 +84,3 @@ def _halves(payload: Payload) -> tuple[Payload, Payload] | None:
         return payload.halves()
     except ValueError:
         return None
-
-
-def _settle(outcome: Outcome, count: int, sent: Sent) -> None:
-    match outcome:
-        case Accepted(rejected=claimed, message=message):
-            rejected = min(max(claimed, 0), count)
-            sent.settled[Account.ACCEPTED] += count - rejected
-            sent.settled[Account.REJECTED] += rejected
-            if rejected:
-                words = redact(message)[:200]  # the sink's words, which may repeat what it was sent
-                say(logging.WARNING, "the sink rejected %d of %d spans: %r", rejected, count, words)
-        case BadData():
-            sent.settled[Account.REJECTED] += count
-        case TooLarge():
-            sent.settled["too_large"] += count
-        case Discarded(reason=reason):
-            sent.settled[reason] += count

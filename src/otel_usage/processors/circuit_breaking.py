@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from ..circuit_breaker import BreakerState, CircuitBreaker
 from ..delivery.attempts import Attempts
 from ..delivery.backlog import Backlog
-from ..delivery.drop_log import DropLog
 from ..delivery.gate import Gate
+from ..delivery.paced_log import DropLog
 from ..delivery.sender import Sender
 from ..exporters.outcome import ForeignExporter, Prepared, UsageExporter
 from ..guard import report
