@@ -47,7 +47,10 @@ def otel_usage(variant: str, sink: str) -> Built:
     """Everything on: the hooks, an identity for each request, redaction, gzip, delivery."""
     import otel_usage as usage
 
-    usage.instrument(usage.UsageConfig(otlp_endpoint=sink, key_pepper="bench:0123456789abcdef", queue_size=1 << 18))
+    config = usage.UsageConfig(
+        otlp_endpoint=sink, key_pepper="bench:0123456789abcdef", queue_size=1 << 18, spool="memory"
+    )
+    usage.instrument(config)
     app = _application(_client(variant))
     app.add_middleware(Identify)
     return Built(app, lambda: usage.flush(60))

@@ -133,11 +133,15 @@ class Pipeline:
         those that are forked from it.
         """
 
+        def finalize(pipeline: Pipeline) -> None:
+            pipeline._finalizer = util.Finalize(pipeline, pipeline.stop, exitpriority=0)
+
         def in_child(pipeline: Pipeline) -> None:
             if pipeline is _running:
-                pipeline._finalizer = util.Finalize(pipeline, pipeline.stop, exitpriority=0)
+                finalize(pipeline)
 
-        self._finalizer = util.Finalize(self, self.stop, exitpriority=0)
+        if util.process.parent_process() is not None:  # by way of `util`, so that it is imported by whoever uses it
+            finalize(self)
         util.register_after_fork(self, in_child)
 
     def _say_where_spans_went(self) -> None:
