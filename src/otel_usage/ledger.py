@@ -22,7 +22,7 @@ class LedgerSnapshot:
     """Refused by the sink for good, one by one."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Given up here, by reason: ``queue_full``, ``shutdown``, ``too_large``, ``unencodable``, ``no_token``,
-    ``spool_full``, ``spool_expired``, ``spool_damaged``."""
+    ``spool_full``, ``spool_expired``, ``spool_damaged`` (one batch), ``spool_lost`` (with a file)."""
     queued: int = 0
     """Waiting in memory to be sent or spooled."""
     in_flight: int = 0
@@ -119,7 +119,7 @@ class Ledger:
         with self._lock:
             self.move(self._balances[Account.QUEUED], Account.QUEUED, "shutdown")
             self.move(self._balances[Account.IN_FLIGHT], Account.IN_FLIGHT, "shutdown")
-            self.move(perishable, Account.SPOOLED, "shutdown")
+            self.move(min(perishable, self._balances[Account.SPOOLED]), Account.SPOOLED, "shutdown")
             self._closed = True
 
     def snapshot(self) -> LedgerSnapshot:

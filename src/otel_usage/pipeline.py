@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 from typing import Any, Final
@@ -62,9 +63,11 @@ class Pipeline:
             start=self.delivery.start,
             flush=self.flush,
             deliver=self.deliver,
+            waiting=lambda: self.delivery.ledger().left > 0,
         )
         self._said = self.delivery.ledger()
         self._finalizer: Any = None
+        self._over = False
         self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *httpx.HOOKS, *threads.HOOKS))
 
     def start(self) -> None:
@@ -83,6 +86,9 @@ class Pipeline:
     @guarded(None)
     def stop(self) -> None:
         """Stop recording, deliver what waits, and say how it ended."""
+        if self._over:
+            return
+        self._over = True
         atexit.unregister(self.stop)
         if self._finalizer is not None:
             self._finalizer.cancel()
@@ -140,6 +146,8 @@ class Pipeline:
             if pipeline is _running:
                 finalize(pipeline)
 
+        if self._over:  # by the time that somebody imports multiprocessing
+            return
         if util.process.parent_process() is not None:  # by way of `util`, so that it is imported by whoever uses it
             finalize(self)
         util.register_after_fork(self, in_child)
@@ -204,9 +212,9 @@ def flush(timeout: float = 2.0) -> FlushReport:
 
 
 def _milliseconds(timeout: object) -> int:
-    """At most an hour, which is also what no number at all is taken for."""
-    known = isinstance(timeout, int | float) and 0 <= timeout < LONGEST_FLUSH
-    return round((timeout if known else LONGEST_FLUSH) * 1000)  # type: ignore[operator]  # a number, if it is known
+    """At most an hour, which is also what no number at all is taken for. None, where the time is over already."""
+    seconds = timeout if isinstance(timeout, int | float) and not math.isnan(timeout) else LONGEST_FLUSH
+    return round(min(max(seconds, 0.0), LONGEST_FLUSH) * 1000)
 
 
 @guarded(OFF)

@@ -59,11 +59,12 @@ class Recorder:
         start: Callable[[], object],
         flush: Callable[[], object],
         deliver: Callable[[], object],
+        waiting: Callable[[], bool],
     ) -> None:
         """``resource`` must be allowlisted already; ``status`` says how the pipeline is (``ok`` or ``degraded``);
         ``start`` begins to deliver what an earlier process has left; ``flush`` delivers what waits, within the time
         that the end of a process may take; ``deliver`` does so within the time that a request may take, where the
-        configuration has requests wait for it.
+        configuration has requests wait for it; ``waiting`` says whether there is anything to deliver.
         """
         self.config = config
         self.drops = drops
@@ -71,6 +72,7 @@ class Recorder:
         self._start = start
         self.flush = flush
         self.deliver = deliver
+        self.waiting = waiting
         self.delivers_each = config.flush is FlushMode.REQUEST
         self.hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
         self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None

@@ -374,6 +374,19 @@ def test_a_429_waits_as_long_as_the_sink_asks_and_then_delivers(stub: AxiomStub)
     assert [received.name for received in stub.spans] == [*numbered(4), "late"]
 
 
+def test_a_503_with_a_wish_for_patience_is_a_failure_and_patience(stub: AxiomStub) -> None:
+    clock = Clock()
+    stub.fail_with(Status(503, {"Retry-After": "20"}), times=1)
+    with delivering(http_exporter(stub), clock=clock) as processor:
+        end(processor, "a")
+        assert not processor.force_flush(5000)
+        clock.now += 19.9
+        assert not processor.force_flush(5000)
+        assert (processor.hindrance, len(stub.requests)) == ("http_503", 1)
+        clock.now += 0.1
+        assert processor.force_flush(5000)
+
+
 def test_a_429_is_no_failure_however_often_it_comes(stub: AxiomStub) -> None:
     clock = Clock()
     stub.fail_with(RateLimited())
@@ -388,7 +401,7 @@ def test_a_429_is_no_failure_however_often_it_comes(stub: AxiomStub) -> None:
 
 FAULTS: dict[str, tuple[Fault | Refuse, str]] = {
     "500": (Status(500), "http_500"),
-    "503": (Status(503, {"Retry-After": "3600"}), "http_503"),
+    "503": (Status(503), "http_503"),
     "408": (Status(408), "http_408"),
     "302": (Status(302, {"Location": "/elsewhere"}), "http_302"),
     "307": (Status(307, {"Location": "/v1/traces"}), "http_307"),
@@ -567,7 +580,9 @@ def test_an_exporter_that_was_shut_down_sends_nothing_and_starts_no_thread(stub:
         (429, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, b"", RetryLater(1.0)),
         (429, {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}, b"", RetryLater(60.0)),
         (429, {"X-RateLimit-Reset": "4102444800"}, b"", RetryLater(60.0)),
-        (501, {}, b"", Failed("http_501")),
+        (503, {"Retry-After": "7"}, b"", Failed("http_503", 7.0)),
+        (503, {"Retry-After": "86400"}, b"", Failed("http_503", 60.0)),
+        (501, {"Retry-After": "7"}, b"", Failed("http_501")),
         (304, {}, b"", Failed("http_304")),
     ],
 )

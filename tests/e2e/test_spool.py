@@ -28,6 +28,7 @@ from otel_usage.delivery.sender import Sent
 from otel_usage.exporters.encoder import Encoder
 from otel_usage.exporters.otlp_http import OtlpHttpExporter
 from otel_usage.ledger import Account, DropCounter, Ledger
+from otel_usage.local.receiver import Exchange
 from otel_usage.payload import EncodedPayload, Payload
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
 from otel_usage.spool.contract import Entry, Spool, SpoolError, SpoolReplaced, Turn
@@ -37,7 +38,7 @@ from otel_usage.spool.memory import MemorySpool
 from otel_usage.spool.opening import open_spool
 from otel_usage.spool.place import FORMAT, Origin, default_directory
 from otel_usage.spool.sheltered import ShelteredSpool
-from otel_usage.testing import AxiomStub, Reset, Status
+from otel_usage.testing import AxiomStub, Poison, Reset, Status
 from tests.e2e.test_delivery import HEADERS, delivering, end, eventually, logged, numbered, span
 
 ORIGIN = Origin("https://sink.example/v1/traces", "api_usage", "gateway")
@@ -75,7 +76,7 @@ def drained(spool: Any) -> list[str]:
     while True:
         with spool.turn() as turn:
             assert turn is Turn.MINE
-            entry = spool.oldest()
+            entry = spool.oldest(well=True)
             if entry is None:
                 return found
             found += names(entry.payload)
@@ -118,7 +119,7 @@ def test_the_file_is_this_users_alone(tmp_path: Path) -> None:
         spool = disk(directory)
         spool.put(payload("a"))
         with spool.turn():
-            spool.oldest()
+            spool.oldest(well=True)
         found = list(directory.iterdir())
     finally:
         os.umask(before)
@@ -194,7 +195,7 @@ def test_what_made_room_while_it_was_sent_is_counted_once(tmp_path: Path, on_dis
 
     for one in payloads[:2]:
         keep(one)
-    assert backlog.replay(send)
+    assert backlog.replay(send, well=True)
     found = ledger.snapshot()
     assert found.balanced
     assert found.spooled == spool.kept().mine == 4
@@ -211,12 +212,12 @@ def test_many_small_payloads_of_one_process_come_out_as_one_batch(tmp_path: Path
     sizes = []
     while True:
         with mine.turn():
-            entry = mine.oldest()
+            entry = mine.oldest(well=True)
             if entry is None:
                 break
             sizes.append((entry.payload.count, entry.mine))
             assert mine.replace(entry, None)
-    assert sizes == [(10, True), (4, True), (1, False), (1, True)]
+    assert sizes == [(10, True), (5, True), (1, False)]
     assert mine.kept().spans == 0
     mine.close()
     other.close()
@@ -227,7 +228,7 @@ def test_what_is_left_of_a_batch_of_many_stays_in_its_place(tmp_path: Path) -> N
     for name in "abcd":
         spool.put(payload(name))
     with spool.turn():
-        entry = spool.oldest()
+        entry = spool.oldest(well=True)
         assert entry is not None
         _, rest = entry.payload.halves()
         assert spool.replace(entry, rest)
@@ -243,7 +244,7 @@ def test_the_file_shrinks_when_the_outage_is_over(tmp_path: Path) -> None:
     assert path.stat().st_size > 1_000_000
     while True:
         with spool.turn():
-            entry = spool.oldest()
+            entry = spool.oldest(well=True)
             if entry is None:
                 break
             spool.replace(entry, None)
@@ -258,7 +259,7 @@ def test_two_processes_share_a_file_and_know_what_is_whose(tmp_path: Path) -> No
     assert (one.kept().mine, one.kept().spans) == (1, 3)
     assert (other.kept().mine, other.kept().spans) == (2, 3)
     with other.turn():
-        entry = other.oldest()
+        entry = other.oldest(well=True)
         assert entry is not None
         assert not entry.mine
         assert other.replace(entry, None)
@@ -271,22 +272,25 @@ def test_two_processes_share_a_file_and_know_what_is_whose(tmp_path: Path) -> No
 def test_one_at_a_time_has_the_turn(tmp_path: Path) -> None:
     one, other = disk(tmp_path), disk(tmp_path)
     with one.turn() as first, other.turn() as second:
-        assert (first, second) == (Turn.MINE, Turn.TAKEN)
+        assert (first, second) == (Turn.MINE, Turn.NOT_NOW)
     with other.turn() as third:
         assert third is Turn.MINE
 
 
-def test_turns_have_a_pause_between_them_whoever_had_the_last(tmp_path: Path) -> None:
+def test_a_turn_in_which_the_sink_took_something_is_followed_by_a_pause(tmp_path: Path) -> None:
     one, other = disk(tmp_path, pause=60.0), disk(tmp_path, pause=60.0)
-    lock = ORIGIN.file_in(tmp_path).with_name(ORIGIN.file_in(tmp_path).name + ".lock")
-    lock.touch(0o600)
-    os.utime(lock, (0, 0))
+    one.put(payload("a"))
+    for turns_before in range(2):
+        with one.turn() as turn:
+            assert turn is Turn.MINE, turns_before
+    with one.turn():
+        entry = one.oldest(well=True)
+        assert entry is not None
+        one.replace(entry, None)
     with one.turn() as turn:
-        assert turn is Turn.MINE
-    with one.turn() as turn:
-        assert turn is Turn.TOO_SOON
+        assert turn is Turn.NOT_NOW
     with other.turn() as turn:
-        assert turn is Turn.TAKEN
+        assert turn is Turn.OTHERS
 
 
 HOLDER = """
@@ -306,7 +310,7 @@ def test_the_turn_of_a_process_that_is_killed_is_free(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "MINE\n"
         with spool.turn() as turn:
-            assert turn is Turn.TAKEN
+            assert turn is Turn.NOT_NOW
         holder.kill()
     with spool.turn() as turn:
         assert turn is Turn.MINE
@@ -367,7 +371,7 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_said_and_the_rest_goes_on(
     while True:
         with spool.turn() as turn:
             assert turn is Turn.MINE
-            entry = spool.oldest()
+            entry = spool.oldest(well=True)
             if entry is None and spool.kept().spans == 0:
                 break
             if entry is None:
@@ -440,7 +444,8 @@ def test_a_full_disk_costs_durability_and_nothing_else(
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 150_000)
     stub.fail_with(Status(503))
-    spool = ShelteredSpool(disk(small_disk))
+    clock = Clock()
+    spool = ShelteredSpool(disk(small_disk), clock)
     with spooling(stub, spool, breaker=quick_breaker()) as processor:
         for batch in range(40):
             for number in range(5):
@@ -450,16 +455,19 @@ def test_a_full_disk_costs_durability_and_nothing_else(
         assert processor.ledger().spooled == 200
         assert 0 < spool.perishable < 200
         filler.unlink()
+        clock.now += 5  # until then the disk is left alone
         end(processor, "last")
         processor.force_flush(2000)
         assert (spool.trouble, spool.perishable) == (None, 0)
         stub.heal()
         time.sleep(0.2)
-        assert processor.force_flush(20_000)
+        deadline = time.monotonic() + 20
+        while processor.ledger().left and time.monotonic() < deadline:
+            processor.force_flush(500)
+            clock.now += 5
         assert processor.ledger().accepted == 201
     assert [one.name for one in stub.unique_spans] == [f"{b:02d}.{n}" for b in range(40) for n in range(5)] + ["last"]
     said = [message for message in logged(caplog) if str(small_disk) in message]
-    assert len(said) == 2
     assert "the disk is full" in said[0]
     assert "again" in said[1]
 
@@ -484,6 +492,124 @@ def test_what_is_on_a_full_disk_can_leave_it(small_disk: Path, stub: AxiomStub) 
         assert (ledger.accepted, ledger.left) == (50, 0)
         assert ledger.balanced
     assert len(stub.spans) == len(stub.unique_spans) == 50
+
+
+def test_a_disk_that_is_well_again_gets_what_waited_also_without_anything_new(tmp_path: Path, stub: AxiomStub) -> None:
+    clock, path = Clock(), ORIGIN.file_in(tmp_path)
+    stub.fail_with(Status(503))
+    spool = ShelteredSpool(disk(tmp_path), clock)
+    with spooling(stub, spool, schedule_delay=0.05) as processor:
+        spool.put(payload("before"))
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            end(processor, "waits")
+            eventually(lambda: spool.perishable == 1)
+            assert spool.trouble == "another process holds it"
+        other.close()
+        clock.now += 5
+        eventually(lambda: spool.perishable == 0)
+        assert spool.trouble is None
+
+
+def test_the_end_of_a_process_is_the_last_chance_of_a_disk(tmp_path: Path, stub: AxiomStub) -> None:
+    stub.fail_with(Status(503))
+    spool = ShelteredSpool(disk(tmp_path), Clock())  # a clock that stands still: the disk is not due
+    with spooling(stub, spool) as processor:
+        spool.put(payload("before"))
+        with sqlite3.connect(ORIGIN.file_in(tmp_path), isolation_level=None) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            end(processor, "waits")
+            processor.force_flush(3000)
+            assert spool.perishable == 1
+        other.close()
+    assert processor.ledger().spooled == 1
+    assert processor.ledger().dropped == {}
+
+
+def test_a_disk_that_is_held_does_not_hold_up_a_sink_that_is_well(tmp_path: Path, stub: AxiomStub) -> None:
+    stub.fail_with(Status(503), times=1)
+    left = disk(tmp_path)
+    left.put(payload("left"))
+    left.close()
+    with sqlite3.connect(ORIGIN.file_in(tmp_path), isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with spooling(stub, ShelteredSpool(disk(tmp_path)), schedule_delay=0.05) as processor:
+            for number in range(40):
+                end(processor, f"{number:02d}")
+                time.sleep(0.05)
+            eventually(lambda: len(stub.unique_spans) == 40)
+            assert len(stub.spans) == 40
+    other.close()
+
+
+def test_what_goes_with_a_file_is_lost_and_not_handed_over(tmp_path: Path, stub: AxiomStub) -> None:
+    stub.fail_with(Status(503))
+    with spooling(stub, ShelteredSpool(disk(tmp_path)), schedule_delay=0.05) as processor:
+        end(processor, *numbered(7))
+        processor.force_flush(2000)
+        assert processor.ledger().spooled == 7
+        ORIGIN.file_in(tmp_path).write_bytes(b"noise" * 5000)
+        eventually(lambda: processor.ledger().spooled == 0)
+        assert processor.ledger().dropped == {"spool_lost": 7}
+        assert processor.ledger().balanced
+
+
+def test_a_payload_that_always_fails_blocks_nothing_and_is_kept(tmp_path: Path, stub: AxiomStub) -> None:
+    class Allergic:
+        def strike(self, exchange: Exchange) -> Any:
+            poisoned = any(received.name == "poison" for received in exchange.spans)
+            return Status(500 if poisoned else 200, body=b"").strike(exchange) if poisoned else taken.strike(exchange)
+
+    taken = Poison(lambda received: False)
+    stub.fail_with(Allergic())
+    for spool in (disk(tmp_path), MemorySpool(most_bytes=1 << 20)):
+        stub.clear()
+        with spooling(stub, spool, schedule_delay=0.02, breaker=quick_breaker()) as processor:
+            end(processor, "poison")
+            processor.force_flush(2000)
+            for number in range(30):
+                end(processor, f"{number:02d}")
+                time.sleep(0.03)
+            eventually(lambda: len(stub.unique_spans) == 30, timeout=15)
+            assert processor.ledger().spooled == 1
+            assert processor.ledger().balanced
+
+
+def test_what_fails_for_one_span_is_cut_in_halves_until_that_is_alone(tmp_path: Path) -> None:
+    clock = Clock()
+    for spool in (disk(tmp_path, clock=clock), MemorySpool(most_bytes=1 << 20, clock=clock)):
+        ledger = Ledger()
+        backlog = Backlog(spool, ledger)
+        for _ in range(8):
+            ledger.produce(100)
+        backlog.keep(payload(*"abcdXfgh"), Account.QUEUED)
+
+        def send(taken: Payload) -> Sent:
+            assert isinstance(taken, EncodedPayload)
+            if "X" in names(taken):
+                return Sent(left=taken)
+            return Sent(Counter({Account.ACCEPTED: taken.count}))
+
+        for _ in range(60):
+            backlog.replay(send, well=True)
+            clock.now += 61
+        found = ledger.snapshot()
+        assert (found.accepted, found.spooled) == (7, 1)
+        assert found.balanced
+        backlog.close()
+
+
+def test_a_lock_that_cannot_be_had_does_not_end_delivery(tmp_path: Path, stub: AxiomStub) -> None:
+    lock = ORIGIN.file_in(tmp_path).with_name(ORIGIN.file_in(tmp_path).name + ".lock")
+    lock.symlink_to(tmp_path / "nowhere")
+    stub.fail_with(Status(503), times=1)
+    with spooling(stub, ShelteredSpool(disk(tmp_path)), schedule_delay=0.05) as processor:
+        for number in range(20):
+            end(processor, f"{number:02d}")
+            time.sleep(0.05)
+        eventually(lambda: processor.hindrance is None)
+        assert len(stub.unique_spans) > 5
+        assert processor.ledger().balanced
 
 
 def test_a_read_only_disk_costs_durability_and_nothing_else(
@@ -606,8 +732,13 @@ def test_another_process_takes_over_and_both_ledgers_balance(tmp_path: Path, stu
 def test_a_process_that_never_gets_the_turn_recovers_by_what_is_new(tmp_path: Path, stub: AxiomStub) -> None:
     stub.fail_with(Status(503), times=1)
     other = disk(tmp_path)
-    with spooling(stub, disk(tmp_path)) as processor, other.turn() as turn:
+    other.put(payload("the other's"))
+    with other.turn() as turn:
         assert turn is Turn.MINE
+        entry = other.oldest(well=True)
+        assert entry is not None
+        other.replace(entry, None)
+    with spooling(stub, disk(tmp_path)) as processor, other.turn():
         end(processor, "spooled by the failure")
         processor.force_flush(2000)
         end(processor, "spooled before it is tried")
@@ -636,11 +767,11 @@ def test_a_part_that_was_taken_is_not_sent_again_with_the_rest(tmp_path: Path, s
     spool = disk(tmp_path)
     spool.put(payload("a", "b", "c", "d"))
     with spool.turn():
-        entry = spool.oldest()
+        entry = spool.oldest(well=True)
         assert entry is not None
         _, second = entry.payload.halves()
         assert spool.replace(entry, second)
-        rest = spool.oldest()
+        rest = spool.oldest(well=True)
         assert rest is not None
         assert isinstance(rest.payload, EncodedPayload)
         assert names(rest.payload) == ["c", "d"]
@@ -754,7 +885,7 @@ def test_memory_is_bounded_in_bytes_and_the_oldest_go() -> None:
 def test_an_entry_that_made_room_while_it_was_sent_is_not_taken_for_another() -> None:
     spool = MemorySpool(most_bytes=payload("a").size + 10)
     spool.put(payload("a"))
-    entry = spool.oldest()
+    entry = spool.oldest(well=True)
     assert isinstance(entry, Entry)
     spool.put(payload("b"))
     assert not spool.replace(entry, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import otel_usage as usage
-from otel_usage.testing import AxiomStub, Status
+from otel_usage.testing import AxiomStub, RateLimited, Status
 from tests.conftest import TOKEN
 
 
@@ -90,6 +90,27 @@ def test_what_is_for_another_sink_is_not_sent_to_this_one(stub: AxiomStub, left:
         assert ended.returncode == 0
         assert "nothing is kept for" in ended.stdout
         assert not other.requests
+
+
+def test_what_another_service_has_kept_is_left_alone_and_said(stub: AxiomStub, left: Path) -> None:
+    ended = spool(stub, left, "replay", OTEL_SERVICE_NAME="another")
+    assert ended.returncode == 0
+    assert "left alone: what is kept for unknown_service:python to" in ended.stdout
+    assert not stub.requests
+    assert "10 spans accepted" in spool(stub, left, "replay", "--service", "unknown_service:python").stdout
+
+
+def test_a_file_that_cannot_be_read_is_an_error(stub: AxiomStub, tmp_path: Path) -> None:
+    (tmp_path / "0123456789abcdee.v1.sqlite3").write_bytes(b"no database")
+    ended = spool(stub, tmp_path, "replay")
+    assert ended.returncode == 2
+    assert "SQLITE_NOTADB" in ended.stderr
+
+
+def test_replay_waits_as_long_as_the_sink_asks(stub: AxiomStub, left: Path) -> None:
+    stub.fail_with(RateLimited(reset_seconds=1), times=1)
+    ended = spool(stub, left, "replay")
+    assert (ended.returncode, len(stub.unique_spans)) == (0, 10)
 
 
 def test_an_empty_place_is_said_to_be_empty(stub: AxiomStub, tmp_path: Path) -> None:

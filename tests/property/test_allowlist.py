@@ -474,7 +474,17 @@ def recording() -> Iterator[list[ReadableSpan]]:
     resource = Resource({"service.name": "gateway"}, SCHEMA_URL)
     drops = DropCounter()
     activate(
-        Recorder(config, resource, made.append, drops=drops, status=lambda: "ok", start=int, flush=int, deliver=int)
+        Recorder(
+            config,
+            resource,
+            made.append,
+            drops=drops,
+            status=lambda: "ok",
+            start=int,
+            flush=int,
+            deliver=int,
+            waiting=bool,
+        )
     )
     try:
         yield made

@@ -67,10 +67,13 @@ def test_payloads_that_are_joined_hold_what_they_held(shapes: list[Shape]) -> No
 
 @given(SHAPES, st.data())
 @settings(deadline=None)
-def test_a_payload_that_is_changed_in_any_bit_is_not_intact(shape: Shape, data: st.DataObject) -> None:
+def test_a_payload_that_is_changed_in_any_bit_is_the_same_or_known_to_be_damaged(
+    shape: Shape, data: st.DataObject
+) -> None:
     whole = payload(shape)
     assert whole.intact
-    position = data.draw(st.integers(10, len(whole.body) - 1))  # past gzip's header, which holds nothing that is read
+    position = data.draw(st.integers(0, len(whole.body) - 1))
     flipped = bytearray(whole.body)
     flipped[position] ^= 1 << data.draw(st.integers(0, 7))
-    assert not EncodedPayload(bytes(flipped), whole.spans).intact
+    changed = EncodedPayload(bytes(flipped), whole.spans)
+    assert not changed.intact or changed.request == whole.request

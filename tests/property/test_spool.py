@@ -44,7 +44,7 @@ def numbers(found: EncodedPayload) -> list[int]:
 
 
 class TwoProcesses(RuleBasedStateMachine):
-    """The model is a list of (owner, numbers, time)."""
+    """The model is a list of (owner, numbers, time, attempts)."""
 
     @initialize()
     def begin(self) -> None:
@@ -52,7 +52,7 @@ class TwoProcesses(RuleBasedStateMachine):
         self.clock = Clock()
         self.spools = [self.open(), self.open()]
         self.names = [0, 1]
-        self.rows: list[tuple[int, list[int], float]] = []
+        self.rows: list[tuple[int, list[int], float, int]] = []
         self.next_number = 0
         self.next_name = 2
 
@@ -73,7 +73,7 @@ class TwoProcesses(RuleBasedStateMachine):
         others = sum(len(row[1]) for row in old) - mine
         assert sum(evicted.mine.values()) == mine
         assert sum(evicted.others.values()) == others
-        self.rows.append((self.names[who], numbers(made), self.clock.now))
+        self.rows.append((self.names[who], numbers(made), self.clock.now, 0))
         self.next_number += count
 
     @rule(seconds=st.floats(0, 30))
@@ -85,22 +85,21 @@ class TwoProcesses(RuleBasedStateMachine):
     def replay(self, who: int, keep: bool) -> None:
         with self.spools[who].turn() as turn:
             assert turn is Turn.MINE
-            entry = self.spools[who].oldest()
+            entry = self.spools[who].oldest(well=True)
             assert entry is not None
             taken = [self.rows.pop(0)]
-            while (
-                self.rows
-                and self.rows[0][0] == taken[0][0]
-                and sum(len(row[1]) for row in taken) + len(self.rows[0][1]) <= BATCH
-            ):
-                taken.append(self.rows.pop(0))
+            for row in [row for row in self.rows if row[0] == taken[0][0] and row[3] == taken[0][3] == 0]:
+                if sum(len(one[1]) for one in taken) + len(row[1]) > BATCH:
+                    break
+                taken.append(row)
+                self.rows.remove(row)
             assert isinstance(entry.payload, EncodedPayload)
             assert numbers(entry.payload) == [number for row in taken for number in row[1]]
             assert entry.mine == (taken[0][0] == self.names[who])
             left = None
             if keep and entry.payload.count > 1:
                 _, left = entry.payload.halves()
-                self.rows.insert(0, (taken[0][0], numbers(left), taken[0][2]))
+                self.rows.insert(0, (taken[0][0], numbers(left), taken[0][2], taken[0][3] + 1))
             assert self.spools[who].replace(entry, left) == entry.payload.count
 
     @rule(who=PROCESSES)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 NAME: Final = "spool"
 SUMMARY: Final = "show or send what could not be sent"
 
-_RETRY_SECONDS: Final = 0.05  # while a running service has the turn
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -28,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         choices=("status", "replay"),
         help="status: what is kept, for which sink; replay: send what is kept for the sink that the environment names",
+    )
+    parser.add_argument(
+        "--service", metavar="NAME", help="replay what this service has kept (default: OTEL_SERVICE_NAME and kin)"
     )
     parser.add_argument("--json", action="store_true", help="status for programs; times in seconds since the epoch")
     parser.add_argument(
@@ -48,8 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "status":
         print(_as_json(files) if arguments.json else _as_text(files, _directory(config)))
     else:
-        _replay(config, files, time.monotonic() + arguments.timeout)
+        _replay(config, files, arguments.service or _service(), time.monotonic() + arguments.timeout)
     return 0
+
+
+def _service() -> str:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+    return str(Resource.create().attributes.get(SERVICE_NAME, ""))
 
 
 def _directory(config: UsageConfig) -> Path:
@@ -85,8 +92,7 @@ def _line(file: SpoolFile) -> str:
     counts = ((file.spans, "span"), (file.payloads, "batch"), (file.processes, "process"))
     kept = ", ".join(f"{count:,} {word}{_plural(count, word)}" for count, word in counts)
     since = "" if file.oldest is None else f", the oldest {_age(time.time() - file.oldest)} old"
-    origin = file.origin
-    return f"{origin.service} to {origin.endpoint} ({origin.dataset}): {kept}{since} ({file.path})"
+    return f"{file.origin}: {kept}{since} ({file.path})"
 
 
 def _plural(count: int, word: str) -> str:
@@ -102,16 +108,27 @@ def _age(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
-def _replay(config: UsageConfig, files: list[SpoolFile], ends: float) -> None:
-    sink = (config.endpoint, config.axiom_dataset)
-    mine = [file for file in files if file.origin and (file.origin.endpoint, file.origin.dataset) == sink]
+def _replay(config: UsageConfig, files: list[SpoolFile], service: str, ends: float) -> None:
+    from ..spool.place import SUFFIX, Origin
+
     if config.lacks_token:
         raise CommandError("AXIOM_API_TOKEN is not set")
+    wanted = Origin(config.endpoint, config.axiom_dataset, service)
+    troubles = [
+        f"{file.path}: {file.unreadable}" for file in files if file.path.name.endswith(SUFFIX) and not file.origin
+    ]
+    mine = [file for file in files if file.origin == wanted]
     for file in mine:
-        sent = _replay_file(config, file, ends)
-        print(f"{file.path}: {sent}")
+        try:
+            print(f"{file.path}: {_replay_file(config, file, ends)}")
+        except CommandError as error:
+            troubles.append(str(error))
     if not any(file.spans for file in mine):
-        print(f"nothing is kept for {config.endpoint} ({config.axiom_dataset})")
+        print(f"nothing is kept for {wanted}")
+    for other in sorted({str(file.origin) for file in files if file.spans and file.origin != wanted}):
+        print(f"left alone: what is kept for {other}")
+    if troubles:
+        raise CommandError("; ".join(troubles))
 
 
 def _replay_file(config: UsageConfig, file: SpoolFile, ends: float) -> str:
@@ -122,9 +139,12 @@ def _replay_file(config: UsageConfig, file: SpoolFile, ends: float) -> str:
     from ..delivery.sender import Sender
     from ..exporters.opening import open_exporter
     from ..ledger import DropCounter, Ledger
+    from ..spool.contract import REPLAY_PAUSE
     from ..spool.opening import disk_spool
 
     assert file.origin is not None
+    if file.path.stat().st_uid != os.geteuid():
+        raise CommandError(f"{file.path} belongs to another user: run this as that user")
     exporter = open_exporter(config, DropCounter())
     gate = Gate(CircuitBreaker(time.monotonic), time.monotonic)
     attempts = Attempts(exporter, meanwhile=lambda: None, until=lambda: ends)
@@ -133,9 +153,10 @@ def _replay_file(config: UsageConfig, file: SpoolFile, ends: float) -> str:
     sender = Sender(attempts.make, gate)
     try:
         backlog.look()
-        while backlog.held.spans and gate.hindrance is None and time.monotonic() < ends:
-            if not backlog.replay(sender.send) and gate.hindrance is None:
-                time.sleep(_RETRY_SECONDS)
+        while backlog.held.spans and time.monotonic() < ends:
+            if not backlog.replay(sender.send, well=False) and gate.hindrance not in (None, "rate_limited"):
+                break
+            time.sleep(min(max(gate.wait, REPLAY_PAUSE / 2), max(0.0, ends - time.monotonic())))
         return _told(ledger.snapshot(), backlog.held.spans, gate.hindrance)
     finally:
         exporter.shutdown()

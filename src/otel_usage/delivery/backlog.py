@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from ..guard import report, say
 from ..ledger import Account, Ledger
 from ..payload import EncodedPayload, Payload
-from ..spool.contract import Entry, Kept, Spool, SpoolError, Turn
+from ..spool.contract import Entry, Evicted, Kept, Spool, SpoolError, Turn
 from .sender import Sent
 
 
@@ -21,7 +21,12 @@ class Backlog:
         self._ledger = ledger
         self._unsettled: tuple[Entry, Sent] | None = None
         self.others_replay = False
-        """Whether it was another process's turn when this one last asked for it: so the sink takes what it is sent."""
+        """Whether another process replays, and the sink takes what it is sent."""
+        self.idle = False
+        """Whether there was nothing to replay when it was last tried: nothing kept, or nothing whose turn it was."""
+        self.stuck = False
+        """Whether what is kept cannot be had back, not even what was put in last."""
+        self._fresh = False
         self.held = Kept()
         """What the spool held when it was last looked at."""
 
@@ -35,37 +40,49 @@ class Backlog:
         """Why spans are not kept where they should be. None: they are."""
         return self._spool.trouble
 
-    def look(self) -> None:
-        """See what is there: other processes put in and take out, too."""
+    @property
+    def may_hold(self) -> bool:
+        """Whether something may have been left by another process. Costs little."""
+        return self._spool.may_hold
+
+    def look(self, *, hurry: bool = False) -> None:
+        """See what is there: other processes put in and take out, too. ``hurry``: it is for the last time."""
+        self._book_evicted(self._spool.catch_up(hurry=hurry))
         try:
-            self.held = self._spool.kept()
+            held = self._spool.kept()
         except SpoolError:
             return  # said by the spool; what is known of it stays as it was
-        taken = self._ledger[Account.SPOOLED] - self.held.mine
-        if taken > 0:
-            self._ledger.move(taken, Account.SPOOLED, Account.HANDED_OVER)
+        gone = self._ledger[Account.SPOOLED] - held.mine
+        if gone > 0:
+            # From a file that is still the same, only other processes take.
+            same = self.held.place is None or self.held.place == held.place
+            self._ledger.move(gone, Account.SPOOLED, Account.HANDED_OVER if same else "spool_lost")
+        self.held = held
 
     def keep(self, payload: Payload, source: Account) -> None:
         """Keep a payload whose spans are in the account ``source``."""
+        self._ledger.move(payload.count, source, Account.SPOOLED)
         try:
             evicted = self._spool.put(payload)
         except Exception as error:  # whatever it is, the books must balance
             if not isinstance(error, SpoolError):
                 report("delivery.backlog.keep", error)
-            self._ledger.move(payload.count, source, "spool_failed")
+            self._ledger.move(payload.count, Account.SPOOLED, "spool_lost")
             return
-        self._ledger.move(payload.count, source, Account.SPOOLED)
-        self._book(evicted.mine, mine=True)
-        self._book(evicted.others, mine=False)
+        self._fresh = True
+        self._book_evicted(evicted)
         self.look()
 
-    def replay(self, send: Callable[[Payload], Sent]) -> bool:
-        """Send the oldest payload, if it is this process's turn. True: there was one, and nothing of it is left."""
-        self.others_replay = False
+    def replay(self, send: Callable[[Payload], Sent], *, well: bool) -> bool:
+        """Send the oldest payload, if it is this process's turn. True: there was one, and nothing of it is left.
+
+        ``well``: whether the sink took what it was sent last.
+        """
+        self.idle = False
         try:
             with self._spool.turn() as turn:
-                self.others_replay = turn is Turn.TAKEN
-                return turn is Turn.MINE and self._replay(send)
+                self.others_replay = turn is Turn.OTHERS
+                return turn is Turn.MINE and self._replay(send, well)
         except SpoolError:
             return False
         finally:
@@ -87,10 +104,12 @@ class Backlog:
         """Let go of files."""
         self._spool.close()
 
-    def _replay(self, send: Callable[[Payload], Sent]) -> bool:
+    def _replay(self, send: Callable[[Payload], Sent], well: bool) -> bool:
         if self._unsettled is not None:
             self._settle(*self._unsettled)
-        entry = self._spool.oldest()
+        entry = self._spool.oldest(well=well)
+        self.idle = entry is None
+        self.stuck, self._fresh = entry is None and self._fresh, False
         if entry is None:
             return False
         if isinstance(entry.payload, EncodedPayload) and not entry.payload.intact:
@@ -100,7 +119,20 @@ class Backlog:
             sent = send(entry.payload)
         if sent.settled:
             self._settle(entry, sent)
+        elif well and entry.tired:
+            self._cut(entry)
         return sent.left is None
+
+    def _cut(self, entry: Entry) -> None:
+        """Make two of a payload that fails while others are taken: the fault is in one of its halves."""
+        try:
+            first, second = entry.payload.halves()
+        except ValueError:
+            return  # one span, which is tried for as long as it is kept
+        self._book_evicted(self._spool.put(second))
+        self._spool.replace(entry, first)
+        if not entry.mine:
+            self._ledger.adopt(second.count, Account.SPOOLED)
 
     def _settle(self, entry: Entry, sent: Sent) -> None:
         """Take what was settled out of the spool. Until that is done, nothing is replayed: it would be sent twice."""
@@ -113,6 +145,10 @@ class Backlog:
             gone -= already
         self._book(sent.settled, mine=entry.mine)
         self._unsettled = None
+
+    def _book_evicted(self, evicted: Evicted) -> None:
+        self._book(evicted.mine, mine=True)
+        self._book(evicted.others, mine=False)
 
     def _book(self, counts: Mapping[Account | str, int], *, mine: bool) -> None:
         for target, count in counts.items():

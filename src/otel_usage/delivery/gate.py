@@ -67,12 +67,15 @@ class Gate:
                 self._succeeded()
             case RetryLater(after=after):
                 self._not_before = self._clock() + after
+                if self.hindrance != "rate_limited":
+                    say(logging.INFO, "the sink asks for patience (429); spans are kept for %.0f s and more", after)
                 self.hindrance = "rate_limited"
                 self._found_alive()
             case Misconfigured():
                 self._refused(outcome)
-            case Failed(why=why):
+            case Failed(why=why, after=after):
                 self.hindrance = why
+                self._not_before = self._clock() + after
                 if self._breaker.fail():
                     say(
                         logging.ERROR,

@@ -142,7 +142,8 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome
     if 400 <= status < 500 and status != 408:
         advice = _ADVICE.get(status, "Check USAGE_OTLP_ENDPOINT: it answers, but not as OTLP/HTTP.")
         return Misconfigured(f"http_{status}", advice)
-    return Failed(f"http_{status}")
+    # OTLP specification, "OTLP/HTTP Throttling": 503 may come with a Retry-After, too.
+    return Failed(f"http_{status}", _patience(headers) if status == 503 and "Retry-After" in headers else 0.0)
 
 
 _ADVICE: Final[Mapping[int, str]] = {

@@ -62,6 +62,8 @@ class Failed:
 
     why: str
     """A short word for the log, such as ``timeout`` or ``http_503``."""
+    after: float = 0.0
+    """Seconds that the sink asks to be left alone. 0: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,8 @@ class Exchange:
 
     async def delivered(self) -> None:
         """Where requests wait for delivery: deliver what there is, within the time of one attempt."""
-        if self.request.recorder.delivers_each:
+        recorder = self.request.recorder
+        if recorder.delivers_each and recorder.waiting():
             await _aside(self._deliver)
 
     @guarded(None)

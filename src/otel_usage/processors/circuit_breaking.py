@@ -104,10 +104,9 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
 
     def start(self) -> None:
         """Begin to send what earlier processes have left, if anything. Spans that end begin it too."""
-        if self._worker is None:
-            self._backlog.look()
-            if self._backlog.held.spans:
-                self._start_worker()
+        if self._worker is None and self._backlog.may_hold:
+            self._due = time.monotonic()
+            self._start_worker()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing: a span is delivered when it has ended."""
@@ -218,21 +217,22 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             stopping = self._stopped
             flushes += _taken(self._flushes)
             try:
-                self._round(due or stopping)
+                self._round(due or stopping or bool(flushes))
                 self._drop_log.look(self._ledger.snapshot().dropped)
             except Exception as error:  # the worker must outlive anything
                 report("processors.circuit_breaking.work", error)
-            if stopping or self._gate.hindrance is not None or not self._ledger[Account.SPOOLED]:
+            if stopping or not self._goes_on:
                 for answer in flushes:
                     answer.put(None)
                 flushes.clear()
             if stopping:
+                self._backlog.look(hurry=True)
                 return
 
     def _rest(self) -> bool:
         """Wait until there is something to do. Whether it is time for what is queued, and not only for the spool."""
         pause = max(0.0, self._due - time.monotonic())
-        if self._backlog.held.spans and self._gate.hindrance is None:
+        if self._goes_on:
             pause = min(pause, REPLAY_PAUSE)
         with suppress(Empty):
             self._wake.get(timeout=0.0 if self._stopped else pause)
@@ -252,7 +252,8 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         while self._backlog.held.spans and not self._gate.wait and not self._late:
             if self._stopped and not self._backlog.perishable:
                 return
-            if not self._backlog.replay(self._sender.send) or not self._stopped:
+            well = self._gate.hindrance is None
+            if not self._backlog.replay(self._sender.send, well=well) or not self._stopped:
                 return
 
     def _send_queue(self) -> bool:
@@ -268,7 +269,14 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     @property
     def _may_send(self) -> bool:
         """Whether spans are sent as they come, and not spooled before."""
-        return self._gate.hindrance is None or (self._backlog.others_replay and not self._gate.wait)
+        backlog, gate = self._backlog, self._gate
+        # With another process at the spool, or no way to it, what is new is what the sink is tried with.
+        return gate.hindrance is None or ((backlog.others_replay or backlog.stuck) and not gate.wait)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether there is more to replay, and the sink takes it."""
+        return bool(self._backlog.held.spans) and self._gate.hindrance is None and not self._backlog.idle
 
     @property
     def _late(self) -> bool:

@@ -15,6 +15,13 @@ REPLAY_PAUSE: Final = 0.1
 """Seconds between two replayed payloads, of all processes together: up to ten batches a second."""
 
 
+PATIENCE: Final = 5
+"""Attempts at a payload after which others go first."""
+
+LONGEST_PAUSE: Final = 64
+"""Seconds at most until such a payload is tried again, while others are taken."""
+
+
 class SpoolError(Exception):
     """The place where payloads are kept cannot be used now. The message says why in our own words."""
 
@@ -33,6 +40,9 @@ class Kept:
     """Spans of every process."""
     size: int = 0
     """Bytes of all payloads."""
+    place: str | None = None
+    """What tells this place from another of the same name: a file that was made anew holds nothing of the last one.
+    None: there is no place yet, or it is memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,8 @@ class Entry:
     payload: Payload
     mine: bool
     """Whether this process put it in."""
+    tired: bool = False
+    """Whether it has failed so often that others go before it."""
 
 
 class Turn(Enum):
@@ -59,10 +71,10 @@ class Turn(Enum):
 
     MINE = auto()
     """This process has it, for the length of the block."""
-    TAKEN = auto()
-    """Another process has it, or has had it a moment ago."""
-    TOO_SOON = auto()
-    """This process has had it a moment ago."""
+    OTHERS = auto()
+    """Another process has it, and has had the sink take something a moment ago."""
+    NOT_NOW = auto()
+    """Another process has it, of which nothing is known; or it has been had a moment ago."""
 
 
 class Spool(ABC):
@@ -77,6 +89,15 @@ class Spool(ABC):
     def trouble(self) -> str | None:
         """Why payloads are not kept where they should be, in a few words. None: they are."""
         return None
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether it is worth a look: something may have been left by another process."""
+        return False
+
+    def catch_up(self, *, hurry: bool = False) -> Evicted:
+        """Put what could not be put in its place there now. ``hurry``: it is the last chance."""
+        return Evicted()
 
     @abstractmethod
     def put(self, payload: Payload) -> Evicted:
@@ -103,8 +124,11 @@ class Spool(ABC):
         """
 
     @abstractmethod
-    def oldest(self) -> Entry | None:
-        """The payload whose turn it is. Before it is handed out, its removal is known to be possible.
+    def oldest(self, *, well: bool) -> Entry | None:
+        """The payload whose turn it is: the oldest, but one that has failed :data:`PATIENCE` times lets others go
+        before it, so that it does not block them. While the sink is ``well``, the fault is the payload's own, and it is
+        tried after a pause that doubles from a second. Before a payload is handed out, its removal is known to be
+        possible.
 
         Raises:
             SpoolError: it cannot be read, or could not be removed.

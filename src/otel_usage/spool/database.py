@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from ..guard import say
 from ..native import RLock
 from .contract import SpoolError, SpoolReplaced, Turn
 from .place import FORMAT, Origin, make_private_file, of_other_versions
-from .salvage import Row, rescue, set_aside
+from .salvage import rescue, rescued, set_aside, waiting_for_rescue
 from .turn import ReplayTurn
 
-PATIENCE: Final = 1.0
+PATIENCE: Final = 0.5
 """Seconds to wait for another process's write, or for one's own at a fork."""
 
 _TABLES: Final = (
@@ -27,10 +28,11 @@ _TABLES: Final = (
       kept_at REAL NOT NULL,                 -- seconds since the epoch
       spans INTEGER NOT NULL,
       attempts INTEGER NOT NULL DEFAULT 0,
+      tried_at REAL NOT NULL DEFAULT 0,      -- seconds since the epoch
       body BLOB NOT NULL                     -- an ExportTraceServiceRequest, gzipped
     )""",
     "CREATE TABLE totals (owner TEXT PRIMARY KEY, spans INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE origin (endpoint TEXT NOT NULL, dataset TEXT NOT NULL, service TEXT NOT NULL)",
+    "CREATE TABLE origin (file TEXT NOT NULL, endpoint TEXT NOT NULL, dataset TEXT NOT NULL, service TEXT NOT NULL)",
     """CREATE TRIGGER payload_kept AFTER INSERT ON payloads BEGIN
       INSERT INTO totals VALUES (new.owner, new.spans, length(new.body))
         ON CONFLICT (owner) DO UPDATE SET spans = spans + excluded.spans, size = size + excluded.size;
@@ -64,7 +66,7 @@ class Database:
     """One file, which processes share. Nothing is made before something is written.
 
     Journalled without a write-ahead log: one file, which may be moved aside while another process has it open, and on
-    any file system that can lock. What is committed outlives the kill of its process and a loss of power.
+    any file system that can lock. What is committed outlives the kill of its process.
     """
 
     def __init__(self, path: Path, origin: Origin) -> None:
@@ -76,6 +78,7 @@ class Database:
         self._inode: tuple[int, int] | None = None
         self._forking = False
         self._cramped = False
+        self._lost_in_fork = False
 
     @property
     def exists(self) -> bool:
@@ -135,9 +138,11 @@ class Database:
     def renewed(self) -> Database:
         """The same in a forked child."""
         self.turn.forget()
+        child = Database(self.path, self._origin)
         if self._db is not None:
             _ABANDONED.append(self._db)
-        return Database(self.path, self._origin)
+            child._lost_in_fork = True  # SQLite's own note of the locks on this file came along, and is the parent's
+        return child
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -151,7 +156,7 @@ class Database:
             self.close()
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
             self._cramped = self._cramped or name == "SQLITE_FULL"
-            if name.startswith(_DAMAGES) or str(error).startswith("no such "):
+            if name.startswith(_DAMAGES) or str(error).startswith(("no such ", "Could not decode")):
                 self._start_anew("is damaged")
                 raise SpoolReplaced("it was damaged") from None
             raise SpoolError(
@@ -159,6 +164,8 @@ class Database:
             ) from None
 
     def _connection(self) -> sqlite3.Connection:
+        if self._lost_in_fork:
+            raise SpoolError("it was in use when this process was forked")
         inode = self._inode_now()
         if self._db is not None and self._inode == inode:
             return self._db
@@ -169,6 +176,7 @@ class Database:
         if inode is None:
             for other in of_other_versions(self.path):
                 say(logging.WARNING, "%s was left by another version of otel_usage, and stays as it is", other)
+        self._rescue_what_is_left()
         return self._db
 
     def _open(self) -> sqlite3.Connection:
@@ -198,7 +206,8 @@ class Database:
                 for statement in _TABLES:
                     db.execute(statement)
                 origin = self._origin
-                db.execute("INSERT INTO origin VALUES (?, ?, ?)", (origin.endpoint, origin.dataset, origin.service))
+                values = (uuid4().hex, origin.endpoint, origin.dataset, origin.service)
+                db.execute("INSERT INTO origin VALUES (?, ?, ?, ?)", values)
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
@@ -219,17 +228,32 @@ class Database:
             if self._inode_now() != self._inode:
                 return  # another process has been faster
             try:
-                aside = set_aside(self.path)
+                damaged = set_aside(self.path)
             except OSError as error:
                 raise SpoolError(f"it {why} and cannot be moved aside: {os.strerror(error.errno or 0)}") from None
-            say(logging.ERROR, "the usage spool %s %s, and was moved to %s", self.path, why, aside)
-            saved = sum(self._take_over(row) for row in rescue(aside))
-            say(logging.ERROR, "%d spans were taken over from %s", saved, aside)
+            say(logging.ERROR, "the usage spool %s %s, and was moved to %s", self.path, why, damaged)
+            self.close()
+            self._connection()  # a new one, with what can be read of the other
 
-    def _take_over(self, row: Row) -> int:
+    def _rescue_what_is_left(self) -> None:
+        """Take over what can be read of files that were set aside, also by a process that did not come to it."""
+        for damaged in waiting_for_rescue(self.path):
+            with self.turn.take(0.0) as turn:
+                if turn is Turn.MINE and damaged.exists():
+                    self._rescue(damaged)
+
+    def _rescue(self, damaged: Path) -> None:
+        assert self._db is not None
+        db, saved = self._db, 0
+        db.execute("BEGIN IMMEDIATE")
         try:
-            db = self._connection()
-            db.execute("INSERT INTO payloads (id, owner, kept_at, spans, body) VALUES (?, ?, ?, ?, ?)", row)
-        except (SpoolError, sqlite3.Error):
-            return 0
-        return row[3]
+            for number, owner, kept_at, spans, body in rescue(damaged):
+                taken = db.execute("SELECT 1 FROM payloads WHERE id = ?", (number,)).fetchone()  # by a newer payload
+                values = (None if taken else number, owner, kept_at, spans, body)
+                db.execute("INSERT INTO payloads (id, owner, kept_at, spans, body) VALUES (?, ?, ?, ?, ?)", values)
+                saved += spans
+            db.execute("COMMIT")  # all of them, or it is done again
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        say(logging.ERROR, "%d spans were taken over from %s", saved, rescued(damaged))

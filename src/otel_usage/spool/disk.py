@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections import Counter
@@ -11,18 +12,35 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from ..payload import EncodedPayload, Payload
-from .contract import REPLAY_PAUSE, Entry, Evicted, Kept, Spool, Turn
+from .contract import LONGEST_PAUSE, PATIENCE, REPLAY_PAUSE, Entry, Evicted, Kept, Spool, Turn
 from .database import Database
 
 _THIS: Final = "WHERE id = ? AND owner = ? AND kept_at = ?"
 _SPANS_OF: Final = f"SELECT spans FROM payloads {_THIS}"
-_OLDEST: Final = "SELECT id, owner, kept_at, spans, body FROM payloads ORDER BY id LIMIT ?"
-_ROWS: Final = 64  # that are made into one batch at most
+_COLUMNS: Final = "id, owner, kept_at, spans, attempts, body"
+_OLDEST: Final = f"""SELECT {_COLUMNS} FROM payloads
+  WHERE attempts < {PATIENCE} OR tried_at + min(1 << min(attempts - {PATIENCE}, 16), {LONGEST_PAUSE}) <= ?
+  ORDER BY attempts >= {PATIENCE}, id LIMIT 1"""
+_BEHIND: Final = f"SELECT {_COLUMNS} FROM payloads WHERE owner = ? AND id > ? AND attempts = 0 ORDER BY id LIMIT ?"
+_ROWS: Final = 64  # that are put into a batch at most
 
 
 class _Row(NamedTuple):
-    key: tuple[int, str, float]
-    payload: EncodedPayload
+    number: int
+    owner: str
+    kept_at: float
+    spans: int
+    attempts: int
+    body: bytes
+
+    @property
+    def key(self) -> tuple[int, str, float]:
+        """Numbers begin anew in a new file, so a number alone is none."""
+        return self.number, self.owner, self.kept_at
+
+    @property
+    def payload(self) -> EncodedPayload:
+        return EncodedPayload(self.body, self.spans)
 
 
 class DiskSpool(Spool):
@@ -61,29 +79,42 @@ class DiskSpool(Spool):
             db.execute("INSERT INTO payloads (owner, kept_at, spans, body) VALUES (?, ?, ?, ?)", row)
             return self._evict(db)
 
+    @property
+    def may_hold(self) -> bool:
+        return self._database.exists
+
     def kept(self) -> Kept:
         if not self._database.exists:
             return Kept()
         with self._database.reading() as db:
             rows = db.execute("SELECT owner, spans, size FROM totals").fetchall()
+            (place,) = db.execute("SELECT file FROM origin").fetchone()
         mine = sum(spans for owner, spans, _ in rows if owner == self._owner)
-        return Kept(mine, sum(row[1] for row in rows), sum(row[2] for row in rows))
+        return Kept(mine, sum(row[1] for row in rows), sum(row[2] for row in rows), place)
 
     def turn(self) -> AbstractContextManager[Turn]:
         return self._database.turn.take(self._pause)
 
-    def oldest(self) -> Entry | None:
+    def oldest(self, *, well: bool) -> Entry | None:
         with self._database.writing(making_room=True) as db:
-            rows = self._oldest_rows(db)
+            rows = self._oldest_rows(db, well)
             if not rows:
                 return None
-            # Not for its number: a file that takes this will take the removal, or the sink would get it for ever.
-            db.execute(f"UPDATE payloads SET attempts = attempts + 1 {_THIS}", rows[0].key)
-            first, *others = (row.payload for row in rows)
-            return Entry(tuple(row.key for row in rows), first.joined(others), rows[0].key[1] == self._owner)
+            # A file that takes this will take the removal, or the sink would get it for ever.
+            now = self._clock()
+            for row in rows:
+                db.execute(f"UPDATE payloads SET attempts = attempts + 1, tried_at = ? {_THIS}", (now, *row.key))
+            first, *others = rows
+            return Entry(
+                tuple(row.key for row in rows),
+                first.payload.joined(row.payload for row in others),
+                mine=first.owner == self._owner,
+                tired=first.attempts >= PATIENCE,
+            )
 
     def replace(self, entry: Entry, left: Payload | None) -> int:
         with self._database.writing(making_room=True) as db:
+            self._database.turn.succeeded()
             found = [(key, row[0]) for key in entry.key if (row := db.execute(_SPANS_OF, key).fetchone())]
             for number, (key, _) in enumerate(found):
                 if number == 0 and left is not None:
@@ -94,20 +125,23 @@ class DiskSpool(Spool):
                     db.execute(f"DELETE FROM payloads {_THIS}", key)
             return sum(spans for _, spans in found)
 
-    def _oldest_rows(self, db: sqlite3.Connection) -> list[_Row]:
-        """The oldest payload, and those behind it that make one batch with it: an outage of a quiet service leaves
-        many small ones. One that is damaged stands alone.
+    def _oldest_rows(self, db: sqlite3.Connection, well: bool) -> list[_Row]:
+        """The oldest payload, and those of its process behind it that make one batch with it: an outage of a quiet
+        service leaves many small ones. One that is damaged stands alone, and so does one that has failed, be it in a
+        batch: the fault may be its own.
         """
-        rows: list[_Row] = []
-        spans = 0
-        for number, owner, kept_at, count, body in db.execute(_OLDEST, (_ROWS,)):
-            row = _Row((number, owner, kept_at), EncodedPayload(body, count))
-            spans += count
-            if rows and (spans > self._batch or owner != rows[0].key[1] or not row.payload.intact):
-                break
-            rows.append(row)
-            if spans >= self._batch or not row.payload.intact:
-                break
+        now = self._clock() if well else math.inf
+        oldest = db.execute(_OLDEST, (now,)).fetchone()
+        if oldest is None:
+            return []
+        first = _Row(*oldest)
+        rows, spans = [first], first.spans
+        if first.attempts == 0 and first.payload.intact:
+            for row in map(_Row._make, db.execute(_BEHIND, (first.owner, first.number, _ROWS))):
+                spans += row.spans
+                if spans > self._batch or not row.payload.intact:
+                    break
+                rows.append(row)
         return rows
 
     def renewed(self) -> DiskSpool:

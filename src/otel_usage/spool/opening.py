@@ -25,11 +25,11 @@ def open_spool(config: UsageConfig, service: str) -> Spool:
     if config.spool is SpoolMode.MEMORY:
         return memory
     try:
-        from .sheltered import ShelteredSpool  # SQLite: a Python may be built without it
+        from .sheltered import ShelteredSpool  # which needs SQLite and fcntl: not every Python has them
 
         return ShelteredSpool(disk_spool(config, directory_of(config), service))
     except ImportError:
-        say(logging.WARNING, "usage that cannot be sent is kept in memory: this Python has no sqlite3")
+        say(logging.WARNING, "usage that cannot be sent is kept in memory: here is no SQLite, or no POSIX file locks")
     except SpoolError as error:
         say(logging.WARNING, "usage that cannot be sent is kept in memory: %s. Set USAGE_SPOOL to a directory.", error)
     return memory

@@ -28,6 +28,9 @@ class Origin:
     service: str
     """``service.name``: another service of the same user may have another token, of another organization."""
 
+    def __str__(self) -> str:
+        return f"{self.service} to {self.endpoint} ({self.dataset})"
+
     def file_in(self, directory: Path) -> Path:
         """The file of this origin in a directory."""
         name = hashlib.sha256("\0".join((self.endpoint, self.dataset, self.service)).encode()).hexdigest()[:16]
@@ -57,8 +60,8 @@ def make_private_file(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         found = path.lstat()
-        if os.geteuid() not in (found.st_uid, 0):
-            raise SpoolError("it belongs to another user")
+        if os.geteuid() != found.st_uid or not stat.S_ISREG(found.st_mode):
+            raise SpoolError("it belongs to another user, or is no file")
         if stat.S_IMODE(found.st_mode) & 0o077:
             path.chmod(0o600)
     except OSError as error:

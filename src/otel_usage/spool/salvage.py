@@ -7,49 +7,76 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ..payload import EncodedPayload
 
 Row = tuple[int, str, float, int, bytes]
 """A payload: its number, its owner, seconds since the epoch, spans, body."""
 
-_COLUMNS: Final = "SELECT id, owner, kept_at, spans, body FROM payloads"
+DAMAGED: Final = ".damaged"
+"""What the name of a file ends with that was moved aside and waits to be read."""
+ASIDE: Final = ".aside"
+"""The same once everything that can be read has been taken over."""
 
 
 def set_aside(path: Path) -> Path:
-    """Rename the file, with its journal, so that nothing in it is lost. Its new name.
+    """Rename the file, with its journal, so that nothing in it is lost. Its new name, under which it waits for rescue.
 
     Raises:
         OSError: it cannot be renamed.
     """
-    aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%S')}.{os.getpid()}.aside")
-    path.rename(aside)
+    damaged = path.with_name(f"{path.name}.{time.strftime('%Y%m%dT%H%M%S')}.{os.getpid()}{DAMAGED}")
+    path.rename(damaged)
     journal = Path(f"{path}-journal")
     if journal.exists():
-        journal.rename(f"{aside}-journal")
+        journal.rename(f"{damaged}-journal")
+    return damaged
+
+
+def waiting_for_rescue(path: Path) -> list[Path]:
+    """The files that were set aside in the place of ``path``, and that nobody has read yet."""
+    return sorted(path.parent.glob(f"{path.name}.*{DAMAGED}"))
+
+
+def rescued(damaged: Path) -> Path:
+    """Mark a file as read. Its new name."""
+    aside = damaged.with_name(damaged.name.removesuffix(DAMAGED) + ASIDE)
+    damaged.rename(aside)
     return aside
 
 
 def rescue(path: Path) -> Iterator[Row]:
-    """The payloads that can still be read, in order. Never raises."""
+    """The payloads that can still be read, one by one. Never raises."""
     try:
         _admit_truncation(path)
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
     except (OSError, sqlite3.Error):
         return
+    db.text_factory = lambda data: data.decode(errors="replace")
     try:
-        # From both ends to the damage.
-        first = list(_walk(db, f"{_COLUMNS} WHERE id > ? ORDER BY id LIMIT 1", 0, 1))
-        stop = first[-1][0] if first else 0
-        last = [
-            row for row in _walk(db, f"{_COLUMNS} WHERE id < ? ORDER BY id DESC LIMIT 1", 1 << 62, -1) if row[0] > stop
-        ]
-        for number, owner, kept_at, spans, body in (*first, *reversed(last)):
-            if isinstance(body, bytes) and isinstance(spans, int) and EncodedPayload(body, spans).intact:
-                yield number, str(owner), float(kept_at), spans, body
+        # From both ends to the damage. Numbers first: bodies may be more than the memory should hold.
+        last = 0
+        for number in _walk(db, "SELECT id FROM payloads WHERE id > ? ORDER BY id LIMIT 1", 0, 1):
+            last = number
+            yield from _row(db, number)
+        for number in _walk(db, "SELECT id FROM payloads WHERE id < ? ORDER BY id DESC LIMIT 1", 1 << 62, -1):
+            if number <= last:
+                return
+            yield from _row(db, number)
     finally:
         db.close()
+
+
+def _row(db: sqlite3.Connection, number: int) -> Iterator[Row]:
+    """The payload of a number, if it can be read and is whole."""
+    try:
+        row = db.execute("SELECT owner, kept_at, spans, body FROM payloads WHERE id = ?", (number,)).fetchone()
+        owner, kept_at, spans, body = row
+        if EncodedPayload(bytes(body), int(spans)).intact:
+            yield number, str(owner), float(kept_at), int(spans), bytes(body)
+    except (sqlite3.Error, TypeError, ValueError):
+        return
 
 
 def _admit_truncation(path: Path) -> None:
@@ -64,8 +91,8 @@ def _admit_truncation(path: Path) -> None:
             file.write(bytes(byte ^ 255 for byte in header[24:28]))
 
 
-def _walk(db: sqlite3.Connection, query: str, position: int, direction: int) -> Iterator[tuple[Any, ...]]:
-    """Rows one by one, up or down from a position, until one cannot be read or damage leads back."""
+def _walk(db: sqlite3.Connection, query: str, position: int, direction: int) -> Iterator[int]:
+    """Numbers one by one, up or down from a position, until one cannot be read or damage leads back."""
     while True:
         try:
             row = db.execute(query, (position,)).fetchone()
@@ -74,4 +101,4 @@ def _walk(db: sqlite3.Connection, query: str, position: int, direction: int) -> 
         if row is None or not isinstance(row[0], int) or (row[0] - position) * direction <= 0:
             return
         position = row[0]
-        yield row
+        yield position

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from .place import SUFFIX, Origin
+from .salvage import ASIDE, DAMAGED
 
 _PATIENCE: Final = 2.0  # seconds to wait for a process that writes
 
@@ -37,8 +38,10 @@ def survey(directory: Path) -> Iterator[SpoolFile]:
     for path in sorted(directory.glob("*.sqlite3*")):
         if path.name.endswith(SUFFIX):
             yield _read(path)
-        elif path.name.endswith(".aside"):
+        elif path.name.endswith(ASIDE):
             yield SpoolFile(path, path.stat().st_size, None, unreadable="set aside, because it was damaged")
+        elif path.name.endswith(DAMAGED):
+            yield SpoolFile(path, path.stat().st_size, None, unreadable="damaged, and not rescued yet")
         elif path.name.endswith(".sqlite3"):
             yield SpoolFile(path, path.stat().st_size, None, unreadable="of another version")
 
@@ -46,7 +49,7 @@ def survey(directory: Path) -> Iterator[SpoolFile]:
 def _read(path: Path) -> SpoolFile:
     size = path.stat().st_size
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE)
         try:
             origin = db.execute("SELECT endpoint, dataset, service FROM origin").fetchone()
             counts = db.execute("SELECT count(*), min(kept_at) FROM payloads").fetchone()
