@@ -149,7 +149,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             self._wake.put(None)
             self._attempts.hurry()
             worker.join(ends - time.monotonic())
-        else:
+        elif self._ledger[Account.QUEUED]:
             self._last_round()
         self._ledger.close(self._backlog.perishable)
         try:
@@ -166,6 +166,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         """What the worker would do, where there is none and none is to be had: the interpreter is on its way out."""
         try:
             self._round(due=True)
+            self._backlog.look(hurry=True)
         except Exception as error:  # on the way out of the application
             report("processors.circuit_breaking.last_round", error)
 
