@@ -35,10 +35,11 @@ bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour
 	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"
-	@$(CHAOS)/bin/python -m tests.chaos --fault-seconds 5 --into docs/reliability.md#faults
+	@$(CHAOS)/bin/python -m tests.chaos --fault-seconds 5 --variants otel_usage batch logfire none --into docs/reliability.md#faults
+	@$(CHAOS)/bin/python -m tests.chaos --fault-seconds 5 --variants apitally --into docs/reliability.md#faults-of-apitally
 	@$(CHAOS)/bin/python -m tests.chaos --faults --outage-seconds 600 --outage-rate 500 --variants otel_usage \
 		--into docs/reliability.md#outage
-	@$(CHAOS)/bin/python -m tests.chaos --faults --outage-seconds 100 --outage-rate 500 --into docs/reliability.md#outage-of-all
+	@$(CHAOS)/bin/python -m tests.chaos --faults --outage-seconds 60 --outage-rate 500 --into docs/reliability.md#outage-of-all
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
 	@echo "make docs: docs/fields.md from the schema"

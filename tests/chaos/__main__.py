@@ -72,7 +72,7 @@ def noted(arguments: argparse.Namespace) -> list[str]:
     return [
         f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}, "
         f"{os.cpu_count()} cores, shared by load, service and sink; nothing else was run beside them",
-        "All variants with their defaults, otel_usage with a disk spool where its version has one; apitally captures "
+        "All variants with their defaults, otel_usage with its disk spool; apitally captures "
         "request headers, which hold the id that spans are counted by",
     ]
 
