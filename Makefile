@@ -39,7 +39,6 @@ chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an h
 	@$(CHAOS)/bin/python -m tests.chaos --fault-seconds 5 --variants apitally --into docs/reliability.md#faults-of-apitally
 	@$(CHAOS)/bin/python -m tests.chaos --faults --outage-seconds 600 --outage-rate 500 --variants otel_usage \
 		--into docs/reliability.md#outage
-	@$(CHAOS)/bin/python -m tests.chaos --faults --outage-seconds 60 --outage-rate 500 --into docs/reliability.md#outage-of-all
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
 	@echo "make docs: docs/fields.md from the schema"

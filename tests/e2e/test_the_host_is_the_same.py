@@ -196,12 +196,23 @@ def test_the_end_of_one_application_does_not_keep_the_loop(switch_on: Callable[.
     stub.heal()
 
 
-@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), None, -1, "soon"])
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), None, "soon"])
 def test_a_flush_with_no_real_timeout_still_tells_the_truth(usage_on: None, stub: AxiomStub, timeout: Any) -> None:
     with usage.usage_span("work"):
         pass
     report = usage.flush(timeout)
     assert (report.complete, report.accepted, report.queued) == (True, 1, 0)
+
+
+@pytest.mark.parametrize("timeout", [0, -0.5, float("-inf")])
+def test_a_flush_whose_time_is_over_waits_for_nothing(switch_on: Any, stub: AxiomStub, timeout: float) -> None:
+    switch_on(schedule_delay=3600.0)
+    stub.fail_with(Hang(60))
+    with usage.usage_span("work"):
+        pass
+    started = time.monotonic()
+    assert not usage.flush(timeout).complete
+    assert time.monotonic() - started < 1.0
 
 
 def test_a_keyword_made_of_somebodys_data_is_not_logged(usage_on: None, caplog: pytest.LogCaptureFixture) -> None:

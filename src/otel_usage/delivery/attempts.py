@@ -88,13 +88,19 @@ class Attempts:
         return True
 
     def _wait(self, attempt: _Attempt) -> Outcome | None:
-        ends = time.monotonic() + (math.inf if self._exporter.timeout is None else self._exporter.timeout)
+        now = time.monotonic()
+        ends = now + (math.inf if self._exporter.timeout is None else self._exporter.timeout)
+        tick = now + TICK
         while True:
-            left = min(ends, self._until()) - time.monotonic()
-            outcome = attempt.outcome(min(left, TICK))
-            if outcome is not None or left <= 0:
+            ends = min(ends, self._until())
+            outcome = attempt.outcome(min(ends, tick) - now)
+            now = time.monotonic()
+            if outcome is not None or now >= ends:
                 return outcome
-            self._meanwhile()
+            if now >= tick:  # and not merely told to hurry
+                self._meanwhile()
+                now = time.monotonic()
+                tick = now + TICK
 
     def _has_thread(self) -> bool:
         if self._thread is None or not self._thread.is_alive():

@@ -32,6 +32,9 @@ from ..spool.memory import MemorySpool
 _FOR_KEEPING: Final = 0.25
 """Share of the time for shutdown that is left to spooling what could not be sent."""
 
+_PASSES: Final = 8
+"""Times that the queue is gone through for a flush, and at the end: requests that are just over still come."""
+
 _LAST_BREATH: Final = 0.1  # seconds for threads to notice that it is over
 
 T = TypeVar("T")
@@ -165,7 +168,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _last_round(self) -> None:
         """What the worker would do, where there is none and none is to be had: the interpreter is on its way out."""
         try:
-            self._round(due=True)
+            self._round(_PASSES)
             self._backlog.look(hurry=True)
         except Exception as error:  # on the way out of the application
             report("processors.circuit_breaking.last_round", error)
@@ -218,7 +221,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             stopping = self._stopped
             flushes += _taken(self._flushes)
             try:
-                self._round(due or stopping or bool(flushes))
+                self._round(_PASSES if stopping or flushes else int(due))
                 self._drop_log.look(self._ledger.snapshot().dropped)
             except Exception as error:  # the worker must outlive anything
                 report("processors.circuit_breaking.work", error)
@@ -244,11 +247,16 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         self._due = time.monotonic() + self._schedule_delay
         return True
 
-    def _round(self, due: bool) -> None:
-        """Send what is queued, or spool it where it cannot be sent. Then send some of what was spooled."""
+    def _round(self, passes: int) -> None:
+        """Send what is queued, or spool it where it cannot be sent: ``passes`` times, or until nothing more has come.
+        Then send some of what was spooled.
+        """
         self._backlog.look()
-        if due and not self._send_queue():
-            return  # the sink has failed just now
+        for _ in range(passes):
+            if not self._send_queue():
+                return  # the sink has failed just now
+            if not self._queue:
+                break
         # One at a time, so that a sink that is back is not run over; at the end, all that would be lost.
         while self._backlog.held.spans and not self._gate.wait and not self._late:
             if self._stopped and not self._backlog.perishable:
