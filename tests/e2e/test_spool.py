@@ -685,12 +685,12 @@ def test_a_restart_delivers_what_the_process_before_has_left(tmp_path: Path, stu
         end(second, "new")
         assert second.force_flush(5000)
         deadline = time.monotonic() + 5
-        while len(stub.spans) < 6 and time.monotonic() < deadline:
+        while second.ledger().accepted < 6 and time.monotonic() < deadline:
             second.force_flush(100)
             time.sleep(0.05)
         ledger = second.ledger()
     assert (ledger.produced, ledger.adopted, ledger.accepted) == (1, 5, 6)
-    assert sorted(one.name for one in stub.spans) == ["new", *numbered(5)] or len(stub.spans) == 6
+    assert sorted(one.name for one in stub.spans) == sorted(["new", *numbered(5)])
 
 
 def test_an_application_that_starts_delivers_what_was_left_without_a_request(tmp_path: Path, stub: AxiomStub) -> None:
@@ -921,7 +921,7 @@ def test_a_fork_in_an_outage_leaves_parent_and_child_a_whole_spool(tmp_path: Pat
         assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 5
         stub.heal()
         deadline = time.monotonic() + 20
-        while len(stub.spans) < 11 and time.monotonic() < deadline:
+        while processor.ledger().accepted < 11 and time.monotonic() < deadline:
             processor.force_flush(200)
             time.sleep(0.02)
         ledger = processor.ledger()
