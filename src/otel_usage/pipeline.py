@@ -212,7 +212,7 @@ def flush(timeout: float = 2.0) -> FlushReport:
 
 
 def _milliseconds(timeout: object) -> int:
-    """At most an hour, which is also what no number at all is taken for. None, where the time is over already."""
+    """At most an hour, which is also what no number at all is taken for. 0 where the time is over already."""
     seconds = timeout if isinstance(timeout, int | float) and not math.isnan(timeout) else LONGEST_FLUSH
     return round(min(max(seconds, 0.0), LONGEST_FLUSH) * 1000)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
 from tests.chaos import scenario
@@ -35,8 +33,6 @@ def assert_nothing_is_lost(result: Result) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost_in_a_fault(fault: str) -> None:
-    if fault in WIRE_FAULTS and importlib.util.find_spec("trustme") is None:
-        pytest.skip("trustme is not installed: the dependency group `chaos` has it")
     result = scenario.fault(plan(fault))
     assert_nothing_is_lost(result)
     assert result.failed_requests == 0

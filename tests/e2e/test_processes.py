@@ -240,7 +240,6 @@ print("done")
 """
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_gevent_may_come_after_usage(tmp_path: Path, stub: AxiomStub) -> None:
     ended = run_gevent(GEVENT_LATE, stub)
     assert ended.stdout == "done\n", ended.stderr

@@ -16,18 +16,12 @@ from otel_usage.spool.contract import Turn
 from otel_usage.spool.database import Database
 from otel_usage.spool.disk import DiskSpool
 from otel_usage.spool.place import Origin
+from tests.e2e.test_delivery import Clock
 
 ORIGIN = Origin("https://sink.example/v1/traces", "api_usage", "gateway")
 PROCESSES = st.integers(0, 1)
 BATCH = 6
 LONGEST = 50.0
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def payload(first: int, count: int) -> EncodedPayload:

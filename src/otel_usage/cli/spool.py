@@ -8,12 +8,13 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .command import CommandError
 
 if TYPE_CHECKING:
     from ..config import UsageConfig
+    from ..ledger import LedgerSnapshot
     from ..spool.survey import SpoolFile
 
 NAME: Final = "spool"
@@ -164,7 +165,7 @@ def _replay_file(config: UsageConfig, file: SpoolFile, ends: float) -> str:
         backlog.close()
 
 
-def _told(ledger: Any, left: int, hindrance: str | None) -> str:
+def _told(ledger: LedgerSnapshot, left: int, hindrance: str | None) -> str:
     dropped = sum(ledger.dropped.values())
     told = f"{ledger.accepted:,} spans accepted, {ledger.rejected:,} rejected, {dropped:,} dropped"
     if left:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 def open_spool(config: UsageConfig, service: str) -> Spool:
     """The spool of a configuration. Nothing is written before something has to be kept."""
-    memory = MemorySpool(most_bytes=config.spool_memory_bytes)
-    if config.spool is SpoolMode.OFF:
-        return MemorySpool(most_bytes=config.spool_memory_bytes, most_spans=config.queue_size)
-    if config.spool is SpoolMode.MEMORY:
+    memory = MemorySpool(
+        most_bytes=config.spool_memory_bytes,
+        most_spans=config.queue_size if config.spool is SpoolMode.OFF else None,
+    )
+    if config.spool in (SpoolMode.OFF, SpoolMode.MEMORY):
         return memory
     try:
         from .sheltered import ShelteredSpool  # which needs SQLite and fcntl: not every Python has them
