@@ -78,8 +78,8 @@ def test_a_host_that_only_looks_like_it_is_not_matched(pattern: str, host: str, 
     "pattern",
     [
         "", "*", "*.", "*.com", "*.de", "a.*.com", "*a.com", "http://a.com", "a.com/x", "a.com:0", "a.com:65536",
-        "a.com:",
-        "a.com:http", "straße.de", "a b.com", "-a.com", "*.0.0.1", "*.127.0.0.1", "*.[::1]", "[::1", "::1", "127.1", "2130706433", "0x7f.1", "a..b", "a.com,b.com",
+        "a.com:", "a.com:http", "straße.de", "a b.com", "-a.com", "*.0.0.1", "*.127.0.0.1", "*.[::1]", "[::1",
+        "::1", "127.1", "2130706433", "0x7f.1", "a..b", "a.com,b.com",
     ],
 )  # fmt: skip
 def test_a_pattern_that_nobody_can_mean_is_refused_by_name(pattern: str) -> None:
