@@ -93,9 +93,9 @@ def branch(spans: list[ReceivedSpan], parent: str | None, indent: str) -> None:
     """The spans below one, with their customer."""
     for span in sorted((s for s in spans if s.parent_span_id == parent), key=lambda span: span.start_time):
         facts = span.attributes
-        service_name = span.resource_attributes["service.name"]
-        who = f"{facts.get('usage.customer.id')}, tier {facts.get('usage.tier')}"
-        print(f"{indent}{service_name:8} {facts['usage.kind']:9} {span.name:24} {who}")
+        service_name, kind = str(span.resource_attributes["service.name"]), str(facts["usage.kind"])
+        who = f"{facts.get('usage.customer.id')!s}, tier {facts.get('usage.tier')!s}"
+        print(f"{indent}{service_name:8} {kind:9} {span.name:24} {who}")
         branch(spans, span.span_id, indent + "  ")
 
 
