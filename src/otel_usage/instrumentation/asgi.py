@@ -28,6 +28,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 REQUEST_KEY: Final = "otel_usage.request"
 """Where the ASGI scope holds the request: an application within an observed one is not observed again."""
 
+PEER_KEY: Final = "otel_usage.peer"
+"""Where the ASGI scope holds the peer of the connection, if its ``client`` may be somebody else by now."""
+
 _WANTED: Final = {name.encode(): name for name in HEADERS}
 _BAGGAGE: Final = b"baggage"
 
@@ -174,7 +177,7 @@ class Exchange:
     """One HTTP request and its response, as their messages pass by."""
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
+        client = scope.get(PEER_KEY, scope.get("client"))
         if not isinstance(scope["headers"], list | tuple):
             scope["headers"] = list(scope["headers"])  # it may be an iterable that can be read once (ASGI)
         headers = _headers(scope["headers"])

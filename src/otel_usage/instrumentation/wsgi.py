@@ -77,6 +77,12 @@ def _bridged(environ: Environ) -> UsageRequest | None:
     return around if isinstance(around, UsageRequest) else None
 
 
+def _peer(environ: Environ) -> str | None:
+    """The peer of the connection, also where werkzeug's ``ProxyFix`` has put the client in its place."""
+    address = environ.get("werkzeug.proxy_fix.orig", environ).get("REMOTE_ADDR")
+    return address if isinstance(address, str) else None
+
+
 def _take_baggage(recorder: Recorder, environ: Environ) -> Attribution | None:
     """What a service of ours vouches for. What is ours in the header is not the application's to see or pass on."""
     received = recorder.baggage.received(environ[_BAGGAGE]) or NOTHING
@@ -94,9 +100,7 @@ class Exchange:
         headers = {name: environ[key] for key, name in _WANTED.items() if key in environ}
         method = environ.get("REQUEST_METHOD", "GET")
         attribution = _take_baggage(recorder, environ) if _BAGGAGE in environ else None
-        self.request = UsageRequest(
-            recorder, method, headers, environ.get("REMOTE_ADDR"), environ, attribution=attribution
-        )
+        self.request = UsageRequest(recorder, method, headers, _peer(environ), environ, attribution=attribution)
         self.length: int | None = None
         self._handed_over = False
         self._start_response = start_response
