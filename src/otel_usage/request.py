@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .guard import report
-from .identity import UNKNOWN, UsageIdentity
+from .identity import UsageIdentity
 from .request_facts import (
     cache_tier_of,
     client_request_id,
@@ -177,8 +177,7 @@ class UsageRequest(UsageScope):
         if type(found) is not UsageIdentity:  # the application's word, which its type does not make true
             report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
             return
-        said, self.identity = self.identity, found
-        self.identify(said if said != UNKNOWN else found)
+        self.found_out(found)
 
     def _attributes(self, end: float) -> dict[str, Any]:
         headers, template = self._headers, self.template
