@@ -196,7 +196,7 @@ class UsageRequest(UsageScope):
             "http.request.body.size": self.received,
             "http.response.body.size": self.sent,
             "usage.aborted": True if self.aborted else None,
-            "usage.origin.kind": origin_kind(self.identity.auth_kind, headers.get("origin"), host),
+            "usage.origin.kind": origin_kind(self.identity.verified_kind, headers.get("origin"), headers.get("host")),
             "usage.cache.tier": self._cache_tier(),
             "usage.sentry.trace_id": sentry_trace_id(headers.get("sentry-trace")),
         }
