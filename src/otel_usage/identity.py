@@ -223,7 +223,7 @@ class KeyedHash:
     def __init__(self, pepper: str) -> None:
         """``pepper`` is ``id:secret``, or a secret, whose id is then derived from it."""
         key_id, separator, secret = pepper.partition(":")
-        named = separator and _KEY_ID.fullmatch(key_id)
+        named = separator and KEY_ID.fullmatch(key_id)
         # BLAKE2b takes keys of up to 64 bytes; a longer pepper is folded, not cut.
         key = blake2b((secret if named else pepper).encode(), digest_size=64).digest()
         self.key_id = key_id if named else blake2b(key, digest_size=2, person=b"otel_usage.kid").hexdigest()
@@ -241,7 +241,8 @@ class KeyedHash:
         return self._digest(value) if len(value) <= HASH_CACHE_LENGTH else self._digest.__wrapped__(value)
 
 
-_KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+"""What a pepper's name is: the part of a digest before its colon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
