@@ -487,7 +487,7 @@ def test_no_merge_lowers_the_provenance_silently(parts: list[UsageIdentity]) -> 
         if PROVENANCES.index(found.provenance) < PROVENANCES.index(before.provenance):
             # Only to say that the tier could not be read, or of the somebody that an anonymous caller turned out to be,
             # or of facts in the place of a claim.
-            tier_unread = found.tier is None and part.provenance == "unavailable"
+            tier_unread = before.tier is None and part.provenance == "unavailable"
             assert tier_unread or found == part
             assert found.provenance == "unavailable"
 
