@@ -22,6 +22,7 @@ from .scope import UsageScope, current
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
+    from .baggage import Outgoing
     from .recorder import Recorder
 
 
@@ -107,6 +108,10 @@ class UpstreamAttempt:
         self._started, self._start = began or (time.time_ns(), time.perf_counter())
         if isinstance(self._scope, UsageRequest):
             self._scope.upstream_count += 1
+
+    def baggage(self, header: str, host: str, port: int | None) -> Outgoing:
+        """What becomes of the ``baggage`` header that the call has, on its way to the host it connects to."""
+        return self.recorder.baggage.outgoing(header, host, port, self._scope.identity, self._context)
 
     def responded(self, status: int) -> None:
         """The response's head has arrived."""

@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigError
+from .hosts import HostPatterns
+from .keys import SHORTEST_SECRET, NamedKey, named_key
 from .schema import AUTH_KINDS, CACHE_TIERS, PERSONAL_KEYS, REASONS
 
 if TYPE_CHECKING:
@@ -74,6 +77,15 @@ class UsageConfig:
     None: that attribute is absent."""
     user_agent_pepper: str | None = field(default=None, repr=False)
     """``USAGE_UA_PEPPER``: the same for ``usage.user_agent.hash``."""
+    baggage_key: str | None = field(default=None, repr=False)
+    """``USAGE_BAGGAGE_KEY``: signs the customer's way to services of one's own; ``id:secret``, or several, separated by
+    commas: the first signs, all verify. None: customers stay here, and none that come are believed."""
+    baggage_hosts: frozenset[str] = frozenset()
+    """``USAGE_BAGGAGE_HOSTS``: services of one's own, which calls tell the customer: ``pricing.internal``,
+    ``*.svc.cluster.local:8080``. Without a port: on any. Empty: none."""
+    baggage_audience: frozenset[str] = frozenset()
+    """``USAGE_BAGGAGE_AUDIENCE``: the hosts by which services of one's own call this one, as above. A customer that is
+    meant for another host is not believed. Empty: none is."""
     providers: Mapping[str, str] = field(default_factory=dict)
     """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
     personal: frozenset[str] = frozenset()
@@ -130,7 +142,8 @@ class UsageConfig:
             over_http = self.otlp_protocol is OtlpProtocol.HTTP_PROTOBUF
             _require(over_http, "USAGE_OTLP_PROTOCOL", self.otlp_protocol.value, _AXIOM_PROTOCOL_FORM)
         for setting, pepper in (("USAGE_KEY_PEPPER", self.key_pepper), ("USAGE_UA_PEPPER", self.user_agent_pepper)):
-            _require(pepper is None or _strong(pepper), setting, None, _PEPPER_FORM)
+            _require(pepper is None or named_key(pepper).strong, setting, None, _PEPPER_FORM)
+        self._check_baggage()
         for key in self.personal:
             _require(key in PERSONAL_KEYS, "USAGE_PERSONAL", key, f"keys among {', '.join(sorted(PERSONAL_KEYS))}")
         limits = [seconds for seconds, _ in self.cache_bands]
@@ -141,6 +154,23 @@ class UsageConfig:
         for setting in _NUMBERS:
             value = getattr(self, setting)
             _require(value > 0, setting, str(value), "a number above 0")
+
+    def _check_baggage(self) -> None:
+        hosts = {"USAGE_BAGGAGE_HOSTS": self.baggage_hosts, "USAGE_BAGGAGE_AUDIENCE": self.baggage_audience}
+        for setting, patterns in hosts.items():
+            _require(not isinstance(patterns, str), setting, str(patterns), "a set of hosts")
+            HostPatterns(setting, patterns)
+            keyless = patterns and self.baggage_key is None
+            _require(not keyless, setting, ",".join(sorted(patterns)), "hosts only together with USAGE_BAGGAGE_KEY")
+        keys = _key_ring(self.baggage_key)
+        distinct = len({key.key_id for key in keys}) == len(keys)
+        _require(distinct and all(key.strong for key in keys), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_KEY_FORM)
+        _require(not keys or find_spec("itsdangerous"), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_EXTRA)
+
+    @property
+    def baggage_keys(self) -> dict[str, str]:
+        """Key id to secret, of ``baggage_key``. The first one signs."""
+        return dict(_key_ring(self.baggage_key))
 
     @property
     def endpoint(self) -> str:
@@ -244,6 +274,10 @@ def _names(_name: str, value: str) -> frozenset[str]:
     return frozenset(part.strip() for part in value.split(",") if part.strip())
 
 
+def _key_ring(text: str | None) -> list[NamedKey]:
+    return [named_key(part.strip()) for part in text.split(",")] if text is not None else []
+
+
 def _pairs(name: str, value: str) -> dict[str, str]:
     accepts = "host=name pairs, such as api.openai.com=openai,*.finance.com=quotes"
     pairs = {}
@@ -306,6 +340,9 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "USAGE_IDENTITY": ("identity", NamedCallable),
     "USAGE_KEY_PEPPER": ("key_pepper", _text),
     "USAGE_UA_PEPPER": ("user_agent_pepper", _text),
+    "USAGE_BAGGAGE_KEY": ("baggage_key", _text),
+    "USAGE_BAGGAGE_HOSTS": ("baggage_hosts", _names),
+    "USAGE_BAGGAGE_AUDIENCE": ("baggage_audience", _names),
     "USAGE_PROVIDERS": ("providers", _pairs),
     "USAGE_PERSONAL": ("personal", _names),
     "USAGE_DEV_HEADER": ("dev_header", _flag),
@@ -325,7 +362,10 @@ _DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _DOMAIN_FORM: Final = f"a host name without scheme, port or path, such as {AXIOM_DOMAIN} or api.axiom.co"
 _CALLABLE_FORM: Final = "module:callable, such as shop.auth:usage_identity"
 _TOKEN: Final = re.compile(r"[!-~]+")
-_PEPPER_FORM: Final = "a secret of at least 16 printable characters, not counting the name of its key before a colon"
+_SECRET_FORM: Final = f"a secret of at least {SHORTEST_SECRET} printable characters"
+_PEPPER_FORM: Final = f"{_SECRET_FORM}, not counting the name of its key before a colon"
+_BAGGAGE_KEY_FORM: Final = f"{_PEPPER_FORM}; or several of them, separated by commas, each of another name"
+_BAGGAGE_EXTRA: Final = "a key where itsdangerous is installed: pip install 'otel-usage[baggage]'"
 _AXIOM_PROTOCOL_FORM: Final = "http/protobuf for Axiom; grpc needs USAGE_OTLP_ENDPOINT"
 _NOT_IN_URL: Final = re.compile(r"[@?#\\\s\x00-\x1f\x7f\ud800-\udfff]")
 _HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.-]+")
@@ -334,11 +374,6 @@ _HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.-]+")
 def _require(condition: object, setting: str, got: str | None, accepts: str) -> None:
     if not condition:
         raise ConfigError(setting, got, accepts)
-
-
-def _strong(pepper: str) -> bool:
-    _, _, after = pepper.partition(":")
-    return len(after or pepper) >= 16 and pepper.isprintable()
 
 
 def _check_endpoint(endpoint: str, protocol: OtlpProtocol) -> None:

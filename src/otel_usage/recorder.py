@@ -17,9 +17,13 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from ._version import __version__
 from .allowlist import filter_attributes
+from .attribution import AttributionSigner
+from .baggage import UsageBaggage
 from .config import FlushMode, NamedCallable, UsageConfig
+from .distinct import DistinctValues
 from .errors import ConfigError
 from .guard import report
+from .hosts import HostPatterns
 from .identity import KeyedHash
 from .ledger import DropCounter
 from .schema import SCHEMA_URL, RecordKind, UsageEvent
@@ -78,6 +82,12 @@ class Recorder:
         self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None
         self.reasons = config.known_reasons
         self.auth_kinds = config.known_auth_kinds
+        self.baggage = UsageBaggage(
+            AttributionSigner(config.baggage_keys, HostPatterns("USAGE_BAGGAGE_AUDIENCE", config.baggage_audience)),
+            HostPatterns("USAGE_BAGGAGE_HOSTS", config.baggage_hosts),
+            drops,
+        )
+        self._distinct = DistinctValues(drops)
         self._resource = resource
         self._on_end = on_end
         self._scope = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
@@ -114,17 +124,17 @@ class Recorder:
         failed: bool = False,
     ) -> None:
         """Make the span and hand it on. Times are nanoseconds since the epoch; an event is (time, name, attributes)."""
+        allowed = self._allowed(kind, {**attributes, "usage.kind": kind.value})
+        folded = self._distinct.fold(allowed)
         self._on_end(
             UsageReadableSpan(
-                name,
+                kind.value if folded else self._distinct.name(name, kind.value),
                 context=context,
                 parent=parent,
                 resource=self._resource,
-                attributes=self._allowed(kind, {**attributes, "usage.kind": kind.value}),
+                attributes=allowed,
                 events=[
-                    Event(event, self._allowed(event, facts), time)
-                    for time, event, facts in events
-                    if self._known(event)
+                    Event(event, self._event(event, facts), time) for time, event, facts in events if self._known(event)
                 ],
                 links=links,
                 kind=SPAN_KINDS[kind],
@@ -141,6 +151,11 @@ class Recorder:
         if not known:
             self.drops.add("event:unknown")
         return known
+
+    def _event(self, event: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        allowed = self._allowed(event, facts)
+        self._distinct.fold(allowed)
+        return allowed
 
     def _allowed(self, place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         return filter_attributes(place, attributes, self.drops)

@@ -24,25 +24,31 @@ from .schema import RecordKind
 from .scope import UsageScope
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from .attribution import Attribution
     from .recorder import Recorder
 
 HEADERS: Final = frozenset(
     {
-        "host", "traceparent", "x-request-id", "sentry-trace", "origin", "access-control-request-method",
+        "host", "traceparent", "baggage", "x-request-id", "sentry-trace", "origin", "access-control-request-method",
         "user-agent", "referer", "accept-language",
     }
 )  # fmt: skip
 """The request headers that are looked at, in lower case. No other header's value is ever read."""
 
 
+_STAND_INS: Final = frozenset({"anon", "internal"})
+
+
 class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
 
     __slots__ = (
-        "_asked", "_ended", "_first_byte", "_headers", "_peer", "_start", "_started", "annotations", "cache_control",
-        "carrier", "client_gone", "complete", "error", "found", "interrupted", "method", "mounted", "preflight",
-        "reason", "received", "request_id", "route", "sent", "status", "upstream_count", "upstream_duration",
-        "upstream_received",
+        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_start", "_started", "annotations",
+        "cache_control", "carrier", "client_gone", "complete", "error", "found", "interrupted", "method", "mounted",
+        "preflight", "reason", "received", "request_id", "route", "sent", "status", "upstream_count",
+        "upstream_duration", "upstream_received",
     )  # fmt: skip
 
     def __init__(
@@ -52,12 +58,20 @@ class UsageRequest(UsageScope):
         headers: Mapping[str, str],
         peer: str | None,
         carrier: Mapping[str, Any],
+        *,
+        attribution: Attribution | None = None,
     ) -> None:
         """``headers`` holds those of :data:`HEADERS` that were sent; ``peer`` is the address of the connection.
 
-        ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver.
+        ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver. ``attribution`` is what a
+        service of ours vouches for. None: this request begins here.
         """
         super().__init__(recorder, trace_id_of(headers.get("traceparent")))
+        self._parent: SpanContext | None = None
+        if attribution is not None:
+            self._parent = attribution.caller
+            self.remote_trace_id = attribution.caller.trace_id
+            self.identity = attribution.identity
         self._started = time.time_ns()
         self._start = time.perf_counter()
         self._ended: float | None = None
@@ -141,12 +155,20 @@ class UsageRequest(UsageScope):
             self._attributes(end),
             start_time=self._started,
             end_time=self._started + round((end - self._start) * 1e9),
+            parent=self._parent,
             events=self.events,
             links=(self.link,) if self.link is not None else (),
             failed=not self._served and not self._abandoned,
         )
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = self._headers = {}
+
+    def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
+        """Merge what has become known about the caller. A service of ours that calls for a customer vouches for the
+        customer: its own name, or nobody's, does not take their place.
+        """
+        if self._parent is None or identity.auth_kind not in _STAND_INS:
+            super().identify(identity, inherited=inherited)
 
     def inherited(self) -> dict[str, Any]:
         return {"usage.request.id": self.request_id, "usage.route": self.template}

@@ -20,6 +20,10 @@ DEFAULT_CAP: Final = 256
 """Longest string value, in characters, of an attribute that names no cap of its own."""
 
 
+NAMES: Final = 1000
+"""Different values of an attribute that names a thing of the service's own: its routes, hosts, providers."""
+
+
 class RecordKind(StrEnum):
     """What a usage span stands for: the value of ``usage.kind``."""
 
@@ -81,6 +85,8 @@ class Attribute:
     sensitivity: Sensitivity = Sensitivity.NONE
     cap: int = DEFAULT_CAP
     """Longest string value in characters. A longer value does not leave. Meaningless for other types."""
+    distinct: int = 0
+    """How many different values one process records at most; later ones become ``_OTHER``. 0: as many as there are."""
     values: tuple[str, ...] = ()
     """The values that are known beforehand. Empty: any value of the type."""
     former_keys: tuple[str, ...] = ()
@@ -167,7 +173,8 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
               "acme", _PSEUDONYMOUS),
     Attribute("usage.principal.id", _S, _ALL, "The credential that was used, as a keyed hash: `key id:digest`.",
               "k1:3f2a9c7711aa00ff3f2a9c7711aa00ff", _PSEUDONYMOUS),
-    Attribute("usage.auth.kind", _S, _ALL, "How the caller was authenticated.", "user_api_key", values=AUTH_KINDS),
+    Attribute("usage.auth.kind", _S, _ALL, "How the caller was authenticated.", "user_api_key", values=AUTH_KINDS,
+              distinct=NAMES),
     Attribute("usage.tier", _I, _ALL, "The customer's tier. 0 is anonymous or free; absent when it is not known.", 2),
     Attribute("usage.plan", _S, _ALL, "The customer's plan.", "api_pro"),
     Attribute("usage.identity.provenance", _S, _ALL, "How sure the identity is.", "verified", values=PROVENANCES),
@@ -176,19 +183,22 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
               "8f14e45fceea167a5a36dedd4bea2543", cap=128),
     Attribute("usage.client.request_id", _S, _REQUEST, "The `x-request-id` that the client sent. Never trusted.",
               "order-17-retry-2", cap=128),
-    Attribute("http.route", _S, _REQUEST, "The route's template. Never the raw path.", "/v1/items/{id}"),
-    Attribute("usage.route", _S, _CHILDREN, "The template of the inbound request's route.", "/v1/items/{id}"),
-    Attribute("usage.domain", _S, _REQUEST, "The route's first segment after `api` and a version.", "items", cap=64),
+    Attribute("http.route", _S, _REQUEST, "The route's template. Never the raw path.", "/v1/items/{id}",
+              distinct=NAMES),
+    Attribute("usage.route", _S, _CHILDREN, "The template of the inbound request's route.", "/v1/items/{id}",
+              distinct=NAMES),
+    Attribute("usage.domain", _S, _REQUEST, "The route's first segment after `api` and a version.", "items", cap=64,
+              distinct=NAMES),
     Attribute("http.request.method", _S, _HTTP, "The request's method, `_OTHER` if it is not a known one.", "GET",
               cap=16, values=(*HTTP_METHODS, "_OTHER"), former_keys=("http.method",)),
     Attribute("server.address", _S, _HTTP, "The host that was called, without its port.", "api.example.com",
-              former_keys=("net.peer.name", "net.host.name", "http.server_name", "http.host")),
+              former_keys=("net.peer.name", "net.host.name", "http.server_name", "http.host"), distinct=NAMES),
     # How it was served
     Attribute("http.response.status_code", _I, _HTTP, "The response's status code. Absent when there was none.", 200,
               former_keys=("http.status_code",)),
     Attribute("usage.reason", _S, _REQUEST | _LLM, "Why it ended as it did.", "ok", values=REASONS),
     Attribute("error.type", _S, _HTTP | _CUSTOM, "The exception's class, or the status code of a failed response.",
-              "httpx.ConnectTimeout"),
+              "httpx.ConnectTimeout", distinct=NAMES),
     Attribute("http.request.body.size", _I, _HTTP, "Bytes of the request's body that were read or sent, counted.", 512),
     Attribute("http.response.body.size", _I, _HTTP, "Bytes of the response's body that were sent or read, counted.",
               20480),
@@ -203,28 +213,29 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("usage.upstream.count", _I, _REQUEST, "Upstream attempts made for the request.", 3),
     Attribute("usage.upstream.duration", _D, _REQUEST, "Seconds spent in those attempts, added up.", 0.41),
     Attribute("usage.upstream.response.size", _I, _REQUEST, "Bytes that those attempts answered, added up.", 40960),
-    Attribute("usage.provider", _S, _UPSTREAM | _CACHE, "Who was called.", "yahoo-finance"),
-    Attribute("usage.operation", _S, _UPSTREAM | _CACHE, "What was asked of them.", "quote"),
+    Attribute("usage.provider", _S, _UPSTREAM | _CACHE, "Who was called.", "yahoo-finance", distinct=NAMES),
+    Attribute("usage.operation", _S, _UPSTREAM | _CACHE, "What was asked of them.", "quote", distinct=NAMES),
     Attribute("usage.cache.status", _S, _UPSTREAM | _CACHE, "What the cache in front of the call said.", "miss",
               values=CACHE_STATUSES),
     Attribute("http.request.resend_count", _I, _UPSTREAM, "How many times this call had been sent before. Absent: 0.",
               1),
     # Model calls
-    Attribute("gen_ai.provider.name", _S, _LLM, "Who runs the model.", "openai", former_keys=("gen_ai.system",)),
-    Attribute("gen_ai.request.model", _S, _LLM, "The model that was asked for.", "gpt-5"),
+    Attribute("gen_ai.provider.name", _S, _LLM, "Who runs the model.", "openai", former_keys=("gen_ai.system",),
+              distinct=NAMES),
+    Attribute("gen_ai.request.model", _S, _LLM, "The model that was asked for.", "gpt-5", distinct=NAMES),
     Attribute("gen_ai.usage.input_tokens", _I, _LLM, "Tokens of the prompt.", 812,
               former_keys=("gen_ai.usage.prompt_tokens",)),
     Attribute("gen_ai.usage.output_tokens", _I, _LLM, "Tokens of the completion.", 90,
               former_keys=("gen_ai.usage.completion_tokens",)),
     Attribute("gen_ai.request.max_tokens", _I, _LLM, "The limit of tokens that was set.", 1024),
-    Attribute("usage.llm.stage", _S, _LLM, "The step of the application that asked.", "brief"),
+    Attribute("usage.llm.stage", _S, _LLM, "The step of the application that asked.", "brief", distinct=NAMES),
     Attribute("usage.llm.fallback_index", _I, _LLM, "Which attempt it was in the chain of fallbacks. Starts at 0.", 0),
     Attribute("usage.llm.prompt_chars", _I, _LLM, "Characters of the prompt.", 3120),
     # Work that the application names
     Attribute("usage.quantity", _D, _CUSTOM | _METER, "How much was done.", 3.0),
-    Attribute("usage.unit", _S, _CUSTOM | _METER, "What the quantity counts.", "page", cap=64),
-    Attribute("usage.meter.name", _S, _METER, "What was metered.", "pages", cap=64),
-    Attribute("usage.limit.name", _S, _LIMIT, "The limiter.", "per_minute", cap=64),
+    Attribute("usage.unit", _S, _CUSTOM | _METER, "What the quantity counts.", "page", cap=64, distinct=NAMES),
+    Attribute("usage.meter.name", _S, _METER, "What was metered.", "pages", cap=64, distinct=NAMES),
+    Attribute("usage.limit.name", _S, _LIMIT, "The limiter.", "per_minute", cap=64, distinct=NAMES),
     Attribute("usage.limit.decision", _S, _LIMIT, "What it decided.", "shadow", values=LIMIT_DECISIONS),
     # Where from: only from a declared proxy
     Attribute("geo.country.iso_code", _S, _REQUEST, "The client's country (ISO 3166-1).", "DE", cap=2),

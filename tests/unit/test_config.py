@@ -70,6 +70,9 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("USAGE_FLUSH", "request", "flush", FlushMode.REQUEST),
         ("USAGE_KEY_PEPPER", PEPPER, "key_pepper", PEPPER),
         ("USAGE_UA_PEPPER", PEPPER, "user_agent_pepper", PEPPER),
+        ("USAGE_BAGGAGE_KEY", f"new:{PEPPER}, old:{PEPPER}", "baggage_keys", {"new": PEPPER, "old": PEPPER}),
+        ("USAGE_BAGGAGE_HOSTS", "b.internal:80, ,*.a.com", "baggage_hosts", {"b.internal:80", "*.a.com"}),
+        ("USAGE_BAGGAGE_AUDIENCE", "b.internal", "baggage_audience", {"b.internal"}),
         ("USAGE_PROVIDERS", " A.com = a ,*.b.com=b=c,", "providers", {"a.com": "a", "*.b.com": "b=c"}),
         ("USAGE_PERSONAL", "client.address, ,usage.referer", "personal", {"client.address", "usage.referer"}),
         ("USAGE_DEV_HEADER", "1", "dev_header", True),
@@ -77,7 +80,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
     ],
 )
 def test_each_variable_is_read(variable: str, value: str, field: str, expected: object) -> None:
-    assert getattr(read(**{variable: value}), field) == expected
+    assert getattr(read(**{"USAGE_BAGGAGE_KEY": PEPPER, variable: value}), field) == expected
 
 
 def test_every_variable_has_a_test_above() -> None:

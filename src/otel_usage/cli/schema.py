@@ -42,6 +42,7 @@ def _described(attribute: Attribute) -> dict[str, object]:
         "on": sorted(attribute.on),
         "sensitivity": attribute.sensitivity.value,
         "cap": _cap(attribute),
+        "distinct": attribute.distinct or None,
         "doc": attribute.doc,
         "example": attribute.example,
         "values": [str(value) for value in attribute.values],
@@ -61,6 +62,7 @@ def _markdown() -> str:
         "",
         "Every attribute that may leave the process, made from `src/otel_usage/schema.py` by `make docs`.",
         f"Keys that do not begin with `usage.` are those of the semantic conventions of <{SCHEMA_URL}>.",
+        "Where the number of different values is bounded, one process records that many; later ones become `_OTHER`.",
         "",
         "| attribute | type | on | meaning | values, or an example |",
         "|---|---|---|---|---|",
@@ -69,7 +71,8 @@ def _markdown() -> str:
         on = ", ".join(sorted(attribute.on))
         values = " ".join(f"`{value}`" for value in attribute.values) or f"`{attribute.example}`"
         personal = " Personal: only with `USAGE_PERSONAL`." if attribute.sensitivity is Sensitivity.PERSONAL else ""
-        lines.append(f"| `{attribute.key}` | {attribute.type} | {on} | {attribute.doc}{personal} | {values} |")
+        bounded = f" {attribute.distinct:,} different values at most." if attribute.distinct else ""
+        lines.append(f"| `{attribute.key}` | {attribute.type} | {on} | {attribute.doc}{personal}{bounded} | {values} |")
     return "\n".join(lines)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..baggage import NOTHING, restore_baggage, shed_baggage
 from ..guard import guarded
 from ..request import HEADERS, UsageRequest
 from ..runtime import active
 from ..scope import enter, leave
 
 if TYPE_CHECKING:
+    from ..attribution import Attribution
     from ..recorder import Recorder
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +29,7 @@ REQUEST_KEY: Final = "otel_usage.request"
 """Where the ASGI scope holds the request: an application within an observed one is not observed again."""
 
 _WANTED: Final = {name.encode(): name for name in HEADERS}
+_BAGGAGE: Final = b"baggage"
 
 
 class UsageMiddleware:
@@ -61,13 +64,14 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
 
 
 async def _call(app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
-    token = enter(exchange.request)
+    token, shed = enter(exchange.request), shed_baggage()
     try:
         await app(scope, exchange.receive, exchange.send)
     except BaseException as error:
         exchange.failed(error)
         raise
     finally:
+        restore_baggage(shed)
         leave(token)
         exchange.close()
 
@@ -143,6 +147,29 @@ def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
     return exchange
 
 
+def _headers(sent: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers that are looked at. Several of one name are one list (RFC 9110, section 5.3)."""
+    found: dict[str, str] = {}
+    for name, value in sent:
+        wanted = _WANTED.get(name)
+        if wanted is not None:
+            text = value.decode("latin-1")
+            found[wanted] = f"{found[wanted]}, {text}" if wanted in found else text
+    return found
+
+
+def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) -> Attribution | None:
+    """What a service of ours vouches for. What is ours in the header is not the application's to see or pass on."""
+    received = recorder.baggage.received(headers["baggage"])
+    if received is None:  # it failed: nothing of a header that nobody understands goes on
+        received = NOTHING
+    if received.remaining != headers["baggage"]:
+        others = [(name, value) for name, value in scope["headers"] if name != _BAGGAGE]
+        kept = [(_BAGGAGE, received.remaining.encode("latin-1"))] if received.remaining else []
+        scope["headers"] = [*others, *kept]
+    return received.attribution
+
+
 class Exchange:
     """One HTTP request and its response, as their messages pass by."""
 
@@ -150,9 +177,10 @@ class Exchange:
         client = scope.get("client")
         if not isinstance(scope["headers"], list | tuple):
             scope["headers"] = list(scope["headers"])  # it may be an iterable that can be read once (ASGI)
-        headers = {_WANTED[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _WANTED}
+        headers = _headers(scope["headers"])
         peer = client[0] if client else None
-        self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope)
+        attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
+        self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
         self._ending = False
         self._closed = False
         self._receive = receive

@@ -134,12 +134,29 @@ class _Sending:
         in_memory = whole and hasattr(request, "_content")  # its stream is sync and async at once: leave it so
         if not in_memory and ("content-length" in request.headers or "transfer-encoding" in request.headers):
             request.stream = self._request_stream(self._own, attempt)
+        self._own_headers: Any = None
+        self._tell_the_customer()
         self._token = _SENDING.set((transport, request))
 
     @guarded(None)
+    def _tell_the_customer(self) -> None:
+        """Baggage goes as it may go to this host: where the connection leads, whatever the request's headers say."""
+        request, url = self._request, self._request.url
+        header = ",".join(value.decode("latin-1") for name, value in request.headers.raw if name.lower() == _BAGGAGE)
+        own, whole = self._attempt.baggage(header, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme))
+        if own != header:
+            request.headers = _with_baggage(request.headers, own)
+        if whole != own:
+            self._own_headers, request.headers = request.headers, _with_baggage(request.headers, whole)
+
+    @guarded(None)
     def restore(self) -> None:
-        """The transport is done with the request, which gets its own stream back."""
+        """The transport is done with the request, which gets its own stream and headers back: a redirect copies them,
+        and whoever holds the response can read them.
+        """
         _SENDING.reset(self._token)
+        if self._own_headers is not None:
+            self._request.headers = self._own_headers
         # A transport may have put a stream of its own here, as httpx's Request.read() does: that one stays.
         if isinstance(self._request.stream, self._request_stream):
             self._request.stream = self._own
@@ -165,6 +182,16 @@ class _Sending:
         else:
             attempt.expected = _length(self._request, response)
             response.stream = self._response_stream(response.stream, attempt)
+
+
+def _with_baggage(headers: Any, baggage: str) -> Any:
+    """New headers: the request's own may be shared with others."""
+    others = [(name, value) for name, value in headers.raw if name.lower() != _BAGGAGE]
+    return type(headers)([*others, *([(_BAGGAGE, baggage.encode("latin-1"))] if baggage else ())])
+
+
+_BAGGAGE: Final = b"baggage"
+_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def _length(request: Any, response: Any) -> int | None:

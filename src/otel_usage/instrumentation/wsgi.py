@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..baggage import NOTHING, restore_baggage, shed_baggage
 from ..guard import guarded
 from ..request import HEADERS, UsageRequest
 from ..runtime import active
 from ..scope import Recording, current, enter, leave
 
 if TYPE_CHECKING:
+    from ..attribution import Attribution
     from ..recorder import Recorder
 
 Environ = dict[str, Any]
@@ -20,6 +22,7 @@ WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 REQUEST_KEY: Final = "otel_usage.request"
 """Where the environ holds the request: an application within an observed one is not observed again."""
 
+_BAGGAGE: Final = "HTTP_BAGGAGE"
 _WANTED: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in HEADERS}
 
 
@@ -41,7 +44,7 @@ def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> It
     exchange = _begin(environ, start_response)
     if exchange is None:
         return app(environ, start_response)
-    token = enter(exchange.request)
+    token, shed = enter(exchange.request), shed_baggage()
     try:
         body = app(environ, exchange.start_response)
     except BaseException as error:
@@ -49,6 +52,7 @@ def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> It
         exchange.close()
         raise
     finally:
+        restore_baggage(shed)
         leave(token)
     return _SizedBody(exchange, body) if hasattr(body, "__len__") else _Body(exchange, body)
 
@@ -73,13 +77,26 @@ def _bridged(environ: Environ) -> UsageRequest | None:
     return around if isinstance(around, UsageRequest) else None
 
 
+def _take_baggage(recorder: Recorder, environ: Environ) -> Attribution | None:
+    """What a service of ours vouches for. What is ours in the header is not the application's to see or pass on."""
+    received = recorder.baggage.received(environ[_BAGGAGE]) or NOTHING
+    if received.remaining:
+        environ[_BAGGAGE] = received.remaining
+    else:
+        del environ[_BAGGAGE]
+    return received.attribution
+
+
 class Exchange:
     """One request and its response, as they pass by."""
 
     def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
         headers = {name: environ[key] for key, name in _WANTED.items() if key in environ}
         method = environ.get("REQUEST_METHOD", "GET")
-        self.request = UsageRequest(recorder, method, headers, environ.get("REMOTE_ADDR"), environ)
+        attribution = _take_baggage(recorder, environ) if _BAGGAGE in environ else None
+        self.request = UsageRequest(
+            recorder, method, headers, environ.get("REMOTE_ADDR"), environ, attribution=attribution
+        )
         self.length: int | None = None
         self._handed_over = False
         self._start_response = start_response
@@ -165,7 +182,7 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        token = enter(self._inside)
+        token, shed = enter(self._inside), shed_baggage()
         try:
             if self._parts is None:
                 self._parts = iter(self._body)
@@ -178,6 +195,7 @@ class _Body:
             raise
         finally:
             self._inside = _here() or self._exchange.request
+            restore_baggage(shed)
             leave(token)
         self._exchange.sent(part)
         return part

@@ -13,6 +13,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
 from .._version import __version__
 from ..allowlist import filter_attributes, span_name
+from ..distinct import DistinctValues
 from ..exporters.redacting import redacted_attributes
 from ..guard import guarded
 from ..ledger import DropCounter
@@ -53,6 +54,7 @@ class AllowlistSpanProcessor(SpanProcessor):
         self.downstream: Final = downstream
         self.drops: Final = drops if drops is not None else DropCounter()
         self._withheld = PERSONAL_KEYS - personal
+        self._distinct = DistinctValues(self.drops)
         self._last_resource: tuple[Resource, Resource] | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -80,6 +82,7 @@ class AllowlistSpanProcessor(SpanProcessor):
             return None
         attributes = self._filter(kind, span.attributes or {})
         attributes["usage.kind"] = kind.value
+        self._distinct.fold(attributes)
         return ReadableSpan(
             _name(kind, attributes),
             context=_bare(span.context),

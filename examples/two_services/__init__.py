@@ -1,0 +1,1 @@
+"""Two services of one business, and one customer's usage across both."""

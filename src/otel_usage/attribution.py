@@ -1,0 +1,143 @@
+"""What one service of ours vouches for to the next, signed: whose usage a call is, and which span made it.
+
+The signature is HMAC-SHA256 by itsdangerous (Pallets). A token names the key that signed it, the moment it was issued,
+its expiry, and the one service that it is meant for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from .hosts import HostPatterns
+from .identity import UsageIdentity
+
+if TYPE_CHECKING:
+    from itsdangerous import URLSafeTimedSerializer
+
+LIFETIME: Final = 300
+"""Seconds that a token is good for: it is made for one call."""
+
+SKEW: Final = 30
+"""Seconds that the clocks of two services may be apart."""
+
+LONGEST_TOKEN: Final = 4096
+"""Characters of a token that is looked at, at most (W3C Baggage: of a list member that is sure to be propagated)."""
+
+
+class Refusal(StrEnum):
+    """Why a token was not believed."""
+
+    FORGED = "forged"
+    """No signature, not a valid one, or members beside it that say something else."""
+    EXPIRED = "expired"
+    """Its time is over, or has not come."""
+    UNKNOWN_KEY = "unknown_key"
+    """It names a key that this service does not have."""
+    OTHER_AUDIENCE = "other_audience"
+    """It is meant for another service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose usage a call is, and the span of the calling service that made it."""
+
+    identity: UsageIdentity
+    caller: SpanContext
+
+
+class AttributionSigner:
+    """Signs with the first of its keys, and verifies by all of them, so that a key can be replaced without a gap."""
+
+    def __init__(self, keys: Mapping[str, str], audience: HostPatterns, clock: Callable[[], float] = time.time) -> None:
+        """``keys``: key id to secret. ``audience``: as whom this service is called; none: nothing is believed.
+
+        ``clock`` gives seconds since the epoch.
+        """
+        self._serializers: Final = {key_id: _serializer(secret, clock) for key_id, secret in keys.items()}
+        self._signing: Final = next(iter(self._serializers.items()), None)
+        self._audience = audience
+        self._clock = clock
+
+    def sign(self, attribution: Attribution, audience: str) -> str | None:
+        """A token for the service at ``audience`` (``host:port``). None: there is no key."""
+        if self._signing is None:
+            return None
+        key_id, serializer = self._signing
+        identity, caller = attribution.identity, attribution.caller
+        facts = {
+            "aud": audience,
+            "exp": int(self._clock()) + LIFETIME,
+            "customer": identity.customer_id,
+            "tier": identity.tier,
+            "plan": identity.plan,
+            "auth": identity.auth_kind,
+            "provenance": identity.provenance,
+            "trace": f"{caller.trace_id:032x}",
+            "span": f"{caller.span_id:016x}",
+        }
+        token = serializer.dumps({key: value for key, value in facts.items() if value is not None})
+        return f"{key_id}.{token if isinstance(token, str) else token.decode()}"
+
+    def verify(self, token: str) -> Attribution | Refusal:
+        """What ``token`` vouches for, or why it is not believed. Never raises."""
+        key_id, _, signed = token.partition(".")
+        serializer = self._serializers.get(key_id)
+        if not signed or len(token) > LONGEST_TOKEN or not token.isascii():
+            return Refusal.FORGED
+        if serializer is None:
+            return Refusal.UNKNOWN_KEY
+        try:
+            facts, issued = serializer.loads(signed, return_timestamp=True)
+            if not issued.timestamp() - SKEW <= self._clock() < facts["exp"] + SKEW:
+                return Refusal.EXPIRED
+            return self._believed(facts)
+        except Exception:  # itsdangerous's errors, and whatever the facts of another version lack
+            return Refusal.FORGED
+
+    def _believed(self, facts: Mapping[str, Any]) -> Attribution | Refusal:
+        host, _, port = facts["aud"].rpartition(":")
+        if self._audience.match(host, int(port)) is None:
+            return Refusal.OTHER_AUDIENCE
+        identity = UsageIdentity(
+            customer_id=_text(facts.get("customer")),
+            tier=facts.get("tier"),
+            plan=_text(facts.get("plan")),
+            auth_kind=_text(facts.get("auth")),
+            provenance=facts["provenance"],
+        )
+        return Attribution(identity, _remote(facts["trace"], facts["span"]))
+
+
+def _serializer(secret: str, clock: Callable[[], float]) -> URLSafeTimedSerializer:
+    from itsdangerous import TimestampSigner, URLSafeTimedSerializer  # an extra: only who has a key needs it
+
+    class Signer(TimestampSigner):
+        def get_timestamp(self) -> int:
+            return int(clock())
+
+    return URLSafeTimedSerializer(
+        secret,
+        salt="otel_usage.attribution",
+        signer=Signer,
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError
+
+
+def _remote(trace_id: str, span_id: str) -> SpanContext:
+    context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(1))
+    if not context.is_valid:
+        raise ValueError
+    return context

@@ -1,0 +1,80 @@
+"""An endless stream of different values stays bounded, and takes nobody's name away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from otel_usage.distinct import CLAIMED_LIMIT, NAMES_LIMIT, OTHER, DistinctValues
+from otel_usage.ledger import DropCounter
+from otel_usage.schema import ATTRIBUTES, BY_KEY, NAMES, Sensitivity, ValueType
+
+VERIFIED = {"usage.identity.provenance": "verified", "usage.customer.id": "acme"}
+
+
+def folded(values: DistinctValues, **attributes: Any) -> dict[str, Any]:
+    values.fold(attributes)
+    return attributes
+
+
+@pytest.fixture
+def drops() -> DropCounter:
+    return DropCounter()
+
+
+@pytest.fixture
+def values(drops: DropCounter) -> DistinctValues:
+    return DistinctValues(drops)
+
+
+def test_the_first_values_keep_their_names_and_later_ones_share_one(values: DistinctValues, drops: DropCounter) -> None:
+    for number in range(NAMES):
+        assert folded(values, **{"server.address": f"h{number}"}) == {"server.address": f"h{number}"}
+    assert folded(values, **{"server.address": "one.more"}) == {"server.address": OTHER}
+    assert folded(values, **{"server.address": "h0"}) == {"server.address": "h0"}
+    assert folded(values, **{"http.route": "/another"}) == {"http.route": "/another"}, "each attribute has its own room"
+    assert drops.counts() == {"distinct:server.address": 1}
+
+
+def test_strangers_do_not_use_up_the_room_of_verified_callers(values: DistinctValues) -> None:
+    for number in range(2 * NAMES):
+        folded(values, **{"server.address": f"h{number}"})
+    assert folded(values, **VERIFIED, **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
+
+
+def test_verified_customers_are_never_folded(values: DistinctValues) -> None:
+    for number in range(CLAIMED_LIMIT + 10):
+        customer = f"c{number}"
+        facts = {"usage.identity.provenance": "verified", "usage.customer.id": customer}
+        assert folded(values, **facts)["usage.customer.id"] == customer
+
+
+def test_customers_that_nobody_has_verified_are_bounded(values: DistinctValues) -> None:
+    for number in range(CLAIMED_LIMIT):
+        folded(values, **{"usage.identity.provenance": "unverified", "usage.customer.id": f"c{number}"})
+    facts = {"usage.identity.provenance": "unverified", "usage.customer.id": "one more"}
+    assert folded(values, **facts)["usage.customer.id"] == OTHER
+
+
+def test_names_of_spans_are_bounded(values: DistinctValues) -> None:
+    assert [values.name(f"job {number}", "custom") for number in range(NAMES_LIMIT + 2)][-2:] == ["custom", "custom"]
+    assert values.name("job 0", "custom") == "job 0"
+
+
+def test_what_is_no_string_has_few_values_by_itself(values: DistinctValues) -> None:
+    for status in range(2 * NAMES):
+        assert folded(values, **{"http.response.status_code": status})["http.response.status_code"] == status
+
+
+def test_every_attribute_of_free_text_is_bounded_or_says_why_not() -> None:
+    unbounded = {
+        a.key for a in ATTRIBUTES
+        if a.type is ValueType.STRING and not a.distinct and not a.values and "resource" not in a.on
+    }  # fmt: skip
+    customers = {"usage.customer.id", "usage.principal.id", "usage.plan"}  # verified ones are billed
+    ids = {"usage.request.id", "usage.client.request_id", "usage.user_agent.hash", "usage.sentry.trace_id"}
+    places = {"geo.country.iso_code", "geo.region.iso_code", "geo.locality.name", "usage.execution.plane"}
+    personal = {a.key for a in ATTRIBUTES if a.sensitivity is Sensitivity.PERSONAL}
+    assert unbounded == customers | ids | places | personal
+    assert BY_KEY["http.route"].distinct == NAMES
