@@ -13,7 +13,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .attempt import upstream
     from .config import UsageConfig
-    from .errors import ConfigError, UsageError
+    from .customer_map import read_customer_map
+    from .errors import ConfigError, CustomerMapError, UsageError
     from .identity import Credentials, IdentityResolver, KeyedHash, UsageIdentity
     from .instrumentation.asgi import UsageMiddleware
     from .instrumentation.wsgi import UsageWSGIMiddleware
@@ -29,6 +30,7 @@ __all__ = [
     "CircuitBreakingSpanProcessor",
     "ConfigError",
     "Credentials",
+    "CustomerMapError",
     "FlushReport",
     "IdentityResolver",
     "KeyedHash",
@@ -47,6 +49,7 @@ __all__ = [
     "instrument",
     "meter",
     "metered",
+    "read_customer_map",
     "record_cache",
     "record_limit",
     "record_llm",
@@ -58,7 +61,8 @@ __all__ = [
 
 _HOMES = {
     "config": ("UsageConfig",),
-    "errors": ("ConfigError", "UsageError"),
+    "customer_map": ("read_customer_map",),
+    "errors": ("ConfigError", "CustomerMapError", "UsageError"),
     "status": ("FlushReport", "UsageHealth"),
     "identity": ("Credentials", "IdentityResolver", "KeyedHash", "UsageIdentity"),
     "instrumentation.asgi": ("UsageMiddleware",),

@@ -1,8 +1,13 @@
 """The errors that reach a caller, all of them before the first request: nothing in a request path raises.
 
 UsageError
- └─ ConfigError      a setting has a value that it does not take (also a ValueError)
+ ├─ ConfigError        a setting has a value that it does not take (also a ValueError)
+ └─ CustomerMapError   a file of enterprise customers cannot be read as one (also a ValueError)
 """
+
+from __future__ import annotations
+
+import os
 
 
 class UsageError(Exception):
@@ -19,3 +24,15 @@ class ConfigError(UsageError, ValueError):
         shown = "a value that is not shown, because it is a secret" if got is None else repr(got)
         super().__init__(f"{setting} is {shown}; it takes {accepts}")
         self.setting = setting
+
+
+class CustomerMapError(UsageError, ValueError):
+    """A file of enterprise customers cannot be read, or has a line that is none of its kinds. The message names the
+    file, the line's number and what is accepted, and never what stands there: it may be a key.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], line: int | None, accepts: str) -> None:
+        """``line`` counts from 1. None: it is about the whole file."""
+        place = os.fspath(path) if line is None else f"{os.fspath(path)}, line {line}"
+        super().__init__(f"{place}: what stands there is not shown, because it may be a key; it takes {accepts}")
+        self.line = line

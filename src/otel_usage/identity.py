@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from hmac import compare_digest
+from typing import Any, Final
 
 from .schema import PROVENANCES
 
@@ -26,13 +27,37 @@ HASH_CACHE_LENGTH: Final = 512
 TIER_LIMIT: Final = 10**9
 """A tier is below it. Anything above is no tier, and would not fit into the data."""
 
+_ANYTHING: Final = frozenset({"customer_id", "tier", "plan", "principal_id"})
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+CLAIMS: Final[Mapping[str | None, frozenset[str]]] = {
+    "jwt": _ANYTHING,  # what the verified token says: the organisation, else the user
+    "user_api_key": _ANYTHING,  # for the key's owner, else the account that calls with it
+    "enterprise_api_key": _ANYTHING,  # for the customer that the map names for the key's digest
+    "widget_key": _ANYTHING,  # for the key's owner: it stands in public pages, and proves no more than that
+    "mcp_oauth": _ANYTHING,  # for the account that the client was authorised by
+    "internal": _ANYTHING,  # for the customer that the service of one's own works for, else the service
+    "anon": _NOTHING,  # nobody: no customer, no plan, no credential, and always tier 0
+}
+"""What each kind of authentication may say of a caller: the facts of a :class:`UsageIdentity` that it may carry.
+
+A kind that an application has registered, and none at all, may carry each of them. How far a claim is believed is
+another matter, and told by its provenance.
+"""
+
+
+def beyond_claim(auth_kind: str | None) -> frozenset[str]:
+    """The facts that a kind of authentication may not claim (:data:`CLAIMS`). Empty for most."""
+    return _ANYTHING - CLAIMS.get(auth_kind, _ANYTHING)
+
 
 @dataclass(frozen=True, slots=True)
 class UsageIdentity:
     """Who a request is counted for. None: not known.
 
-    A tier that is none (see :func:`coerce_tier`) is not known, nor is tier 0 where the tier could not be read; a
-    provenance that is none is ``unverified``.
+    It holds no more than its kind of authentication may claim (:data:`CLAIMS`): an ``anon`` has no customer, no plan,
+    no principal, and tier 0. A tier that is none (see :func:`coerce_tier`) is not known, nor is tier 0 where the tier
+    could not be read; a provenance that is none is ``unverified``.
     """
 
     customer_id: str | None = None
@@ -51,8 +76,13 @@ class UsageIdentity:
         # Here and not where identities are made, so that it holds also of an application's own and of merged ones.
         if not isinstance(self.provenance, str) or self.provenance not in _SURENESS:
             object.__setattr__(self, "provenance", "unverified")
-        tier = coerce_tier(self.tier, self.auth_kind)
-        unread = tier == 0 and self.provenance == "unavailable" and self.auth_kind != "anon"
+        # Plain, because the member of an enum that equals a string is not found where the string is looked up.
+        kind = str.__str__(self.auth_kind) if isinstance(self.auth_kind, str) else None
+        object.__setattr__(self, "auth_kind", kind)
+        for name in beyond_claim(kind):
+            object.__setattr__(self, name, None)
+        tier = coerce_tier(self.tier, kind)
+        unread = tier == 0 and self.provenance == "unavailable" and kind != "anon"
         object.__setattr__(self, "tier", None if unread else tier)
 
     @property
@@ -60,55 +90,104 @@ class UsageIdentity:
         """Whether anybody has said who is calling, be it only that the caller is anonymous."""
         return self.customer_id is not None or self.auth_kind is not None
 
+    @property
+    def verified_kind(self) -> str | None:
+        """The kind of credential that the application has verified, also where the tier could not be read then.
+
+        None for an anonymous caller, an unverified one and one that nobody has named.
+        """
+        return self.auth_kind if self._vouched and self.auth_kind != "anon" else None
+
+    def names_another(self, later: UsageIdentity) -> bool:
+        """Whether ``later`` names another customer than the one that is vouched for here."""
+        return self._vouched and self.customer_id is not None and later.customer_id not in (None, self.customer_id)
+
     def merged(self, later: UsageIdentity) -> UsageIdentity:
         """The identity with what ``later`` adds.
 
-        Facts as sure as these, or surer, replace them. Beside them an unverified claim goes, and so do the tier and
-        plan of another customer and the tier of an anonymous caller who is not.
+        Facts as sure as these, or surer, replace them; the tier and plan of another customer go with that customer.
 
-        Unverified facts are left out where there are surer ones, and those of a known caller count as surer also while
-        a tier that could not be read makes them ``unavailable``. ``unavailable`` facts fill in what is not known; if no
-        tier is known then, the whole identity is ``unavailable``, so that nobody takes a missing tier for tier 0.
+        Unverified facts are left out where there are surer ones, and go where surer ones come. Those of a known caller
+        count as surer also while a tier that could not be read makes them ``unavailable``.
+
+        An anonymous caller who turns out to be somebody is that, and nothing else. The other way about, ``anon`` beside
+        a known caller is left out: nobody's usage leaves their account because a later check found no credential.
+
+        ``unavailable`` facts fill in what is not known of the same customer; if no tier is known then, the whole
+        identity is ``unavailable``, so that nobody takes a missing tier for tier 0.
         """
-        given = {name: value for name in _FACTS if (value := getattr(later, name)) is not None}
-        if later.provenance == "unverified" and self.known and self.provenance != "unverified":
+        if self._outweighs(later):
             return self
+        if self._gives_way_to(later):
+            return later
+        given = later._facts
         if _SURENESS[later.provenance] >= _SURENESS[self.provenance]:
             return replace(self._kept_beside(later), **given, provenance=later.provenance)
         filled = {name: value for name, value in given.items() if getattr(self, name) is None}
         provenance = "unavailable" if self.tier is None else self.provenance
         return replace(self, **filled, provenance=provenance)
 
-    def _kept_beside(self, later: UsageIdentity) -> UsageIdentity:
-        """What stays of this identity beside surer facts: no claim, which would pass for a fact then; no tier of an
-        anonymous caller who is not; neither tier nor plan of another customer.
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {name: value for name in _FACTS if (value := getattr(self, name)) is not None}
+
+    @property
+    def _vouched(self) -> bool:
+        """Whether the application has said who is calling, and not only the caller."""
+        return self.known and self.provenance != "unverified"
+
+    @property
+    def _somebody(self) -> bool:
+        """Whether a caller is named who is not anonymous."""
+        return self.known and self.auth_kind != "anon"
+
+    def _outweighs(self, later: UsageIdentity) -> bool:
+        """Whether ``later`` changes nothing here."""
+        if later.provenance != "unavailable" and not later._facts:
+            return True
+        if later.provenance == "unverified":
+            return self._vouched or (self.provenance == "verified" and bool(self._facts))
+        if later.auth_kind == "anon" and self._somebody:
+            return self.provenance != "unverified" or later.provenance != "verified"
+        if later.provenance == "unavailable":
+            # What could not be read of somebody else is nothing of this customer's, nor of one who is merely claimed.
+            other = self.provenance == "verified" and self.names_another(later)
+            return other or (self.provenance == "unverified" and not later.known)
+        return False
+
+    def _gives_way_to(self, later: UsageIdentity) -> bool:
+        """Whether nothing of this stays beside ``later``: there is nothing, or a claim that would pass for a fact, or
+        merely that nobody was known.
         """
-        if self.provenance == "unverified" and later.provenance == "verified":
-            return UNKNOWN
+        claimed = self.provenance == "unverified" and later.provenance != "unverified"
+        return not self._facts or claimed or (self.auth_kind == "anon" and later._somebody)
+
+    def _kept_beside(self, later: UsageIdentity) -> UsageIdentity:
+        """What stays of this identity beside facts as sure: neither tier nor plan of another customer."""
         if self.customer_id is not None and later.customer_id not in (None, self.customer_id):
             return replace(self, tier=None, plan=None)
-        if self.auth_kind == "anon" and later.auth_kind not in (None, "anon"):
-            return replace(self, tier=None, auth_kind=None)
         return self
 
     def attributes(self) -> dict[str, str | int]:
         """The identity as span attributes. What is not known is absent."""
         found: dict[str, str | int] = {"usage.identity.provenance": self.provenance}
-        for name, key in _KEYS:
+        for name, key in KEY_OF.items():
             value = getattr(self, name)
             if value is not None:
                 found[key] = value
         return found
 
 
-_KEYS: Final = (
-    ("customer_id", "usage.customer.id"),
-    ("tier", "usage.tier"),
-    ("plan", "usage.plan"),
-    ("auth_kind", "usage.auth.kind"),
-    ("principal_id", "usage.principal.id"),
-)
-_FACTS: Final = tuple(name for name, _ in _KEYS)
+KEY_OF: Final[Mapping[str, str]] = {
+    "customer_id": "usage.customer.id",
+    "tier": "usage.tier",
+    "plan": "usage.plan",
+    "auth_kind": "usage.auth.kind",
+    "principal_id": "usage.principal.id",
+}
+"""The facts of an identity, and the attributes that they become."""
+
+_FACTS: Final = tuple(KEY_OF)
 _SURENESS: Final = {provenance: rank for rank, provenance in enumerate(PROVENANCES)}
 
 
@@ -144,7 +223,7 @@ class KeyedHash:
     def __init__(self, pepper: str) -> None:
         """``pepper`` is ``id:secret``, or a secret, whose id is then derived from it."""
         key_id, separator, secret = pepper.partition(":")
-        named = separator and _KEY_ID.fullmatch(key_id)
+        named = separator and KEY_ID.fullmatch(key_id)
         # BLAKE2b takes keys of up to 64 bytes; a longer pepper is folded, not cut.
         key = blake2b((secret if named else pepper).encode(), digest_size=64).digest()
         self.key_id = key_id if named else blake2b(key, digest_size=2, person=b"otel_usage.kid").hexdigest()
@@ -162,7 +241,8 @@ class KeyedHash:
         return self._digest(value) if len(value) <= HASH_CACHE_LENGTH else self._digest.__wrapped__(value)
 
 
-_KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+"""What a pepper's name is: the part of a digest before its colon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +256,8 @@ class Credentials:
     user_api_key: str | None = field(default=None, repr=False)
     enterprise_api_key: str | None = field(default=None, repr=False)
     widget_key: str | None = field(default=None, repr=False)
+    """A public key as it was presented. It counts for its owner: whom :attr:`IdentityResolver.widget_customers` names,
+    else :attr:`customer_id`. Without either the caller is anonymous."""
     mcp_client_id: str | None = None
     internal_service: str | None = None
     """The name of the calling service of one's own."""
@@ -194,19 +276,25 @@ class IdentityResolver:
     """
 
     hash_key: KeyedHash | None = None
-    """Makes ``principal_id``. None: it stays absent."""
+    """Makes ``principal_id``. None: it stays absent, and no enterprise key is mapped."""
     enterprise_customers: Mapping[str, str] = field(default_factory=dict)
     """Digest of an enterprise key, as :attr:`hash_key` makes it, to the customer. Digests only, so that the map can be
-    reviewed in code."""
+    reviewed in code, or in a file (:func:`~otel_usage.read_customer_map`)."""
+    widget_customers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Registered public key to its customer. A presented key is compared with each, see :meth:`widget_customer`."""
+    former_hash_keys: tuple[KeyedHash, ...] = ()
+    """The peppers before :attr:`hash_key`, whose digests :attr:`enterprise_customers` may still hold. They find a
+    customer, and never make a ``principal_id``."""
 
     def resolve(self, credentials: Credentials) -> UsageIdentity:
         """The identity of a caller. Nobody verified is ``anon``, always of tier 0."""
         auth_kind, customer, secret = self._choose(credentials)
         available = credentials.entitlement_available or auth_kind in ("anon", "internal")
+        entitled = available and _entitlement_is_of(credentials, auth_kind, customer)
         return UsageIdentity(
             customer_id=customer,
-            tier=coerce_tier(credentials.tier, auth_kind) if available else None,
-            plan=credentials.plan if available and auth_kind != "anon" else None,
+            tier=coerce_tier(credentials.tier, auth_kind) if entitled else None,
+            plan=credentials.plan if entitled else None,
             auth_kind=auth_kind,
             principal_id=self.principal(secret),
             provenance="verified" if available else "unavailable",
@@ -216,22 +304,48 @@ class IdentityResolver:
         """The keyed hash of a credential, or None without one or without a pepper."""
         return self.hash_key(secret) if self.hash_key is not None and secret else None
 
+    def widget_customer(self, presented: str) -> str | None:
+        """The customer of a registered public key, or None for any other key.
+
+        Every registered key is compared, each in constant time and none skipped, so that how long it takes tells
+        nothing of them. As bytes, because ``compare_digest`` refuses text that is not ASCII.
+        """
+        given, found = presented.encode("utf-8", "surrogatepass"), None
+        for key, customer in self.widget_customers.items():
+            # The registered key stands second: the time that is taken follows the second, and not what was sent.
+            if compare_digest(given, key.encode("utf-8", "surrogatepass")):
+                found = customer
+        return found if presented else None  # a key that was left empty in the settings is nobody's
+
     def _choose(self, c: Credentials) -> tuple[str, str | None, str | None]:
         account = c.org_id or c.user_id
         if c.internal_service:
             return "internal", c.customer_id or c.internal_service, None
         if c.enterprise_api_key:
-            return "enterprise_api_key", self._enterprise_customer(c), c.enterprise_api_key
+            return "enterprise_api_key", self._enterprise_customer(c, c.enterprise_api_key), c.enterprise_api_key
         if c.user_api_key:
             return "user_api_key", c.customer_id or account, c.user_api_key
         if c.mcp_client_id:
             return "mcp_oauth", account or c.customer_id, c.mcp_client_id
         if account:
             return "jwt", account, c.user_id or c.org_id
-        if c.widget_key:
-            return "widget_key", c.customer_id, c.widget_key
+        owner = (self.widget_customer(c.widget_key) or c.customer_id) if c.widget_key else None
+        if owner:
+            return "widget_key", owner, c.widget_key
         return "anon", None, None
 
-    def _enterprise_customer(self, c: Credentials) -> str:
-        digest = self.principal(c.enterprise_api_key)
-        return self.enterprise_customers.get(digest or "") or c.customer_id or c.org_id or UNMAPPED_ENTERPRISE
+    def _enterprise_customer(self, c: Credentials, key: str) -> str:
+        return self._mapped(key) or c.customer_id or c.org_id or UNMAPPED_ENTERPRISE
+
+    def _mapped(self, key: str) -> str | None:
+        if self.hash_key is None:
+            return None
+        digests = (hash_key(key) for hash_key in (self.hash_key, *self.former_hash_keys))
+        return next(filter(None, map(self.enterprise_customers.get, digests)), None)
+
+
+def _entitlement_is_of(c: Credentials, auth_kind: str, customer: str | None) -> bool:
+    """Whether tier and plan are those of the customer that the credential stands for. Beside a public key whose owner
+    is another than the customer whom the application has looked up, they are that other customer's.
+    """
+    return auth_kind != "widget_key" or c.customer_id in (None, "", customer)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from .allowlist import span_name
 from .guard import guarded
-from .identity import UsageIdentity, coerce_tier
+from .identity import KEY_OF, UsageIdentity, beyond_claim, coerce_tier
 from .ledger import DropCounter
 from .request import UsageRequest
 from .runtime import active
@@ -47,13 +47,16 @@ def identify(
 ) -> None:
     """Say who is calling. May be called again as more becomes known: facts merge, surer facts win.
 
+    No call takes usage off the account of a customer who was verified: an ``anon`` after that is left out, and so is
+    another customer that a started :class:`threading.Thread` names. That one is counted as ``identify:other_customer``.
+
     Args:
         identity: What an :class:`~otel_usage.IdentityResolver` made. The other arguments are then not looked at.
         customer_id: The account that is billed.
         tier: The customer's tier, 0 or more. None: not known, which is not 0.
         plan: The customer's plan.
         auth_kind: How the caller was authenticated, one of ``schema.AUTH_KINDS`` or a registered kind.
-            ``anon`` is always tier 0.
+            ``anon`` is always tier 0, and what else it claims is dropped and counted (``identity.CLAIMS``).
         principal: The credential that was used. Only its keyed hash is kept; nothing without ``USAGE_KEY_PEPPER``.
         provenance: ``verified`` (the application vouches for it), ``unverified`` (the client said so) or
             ``unavailable`` (what is missing could not be read).
@@ -67,15 +70,21 @@ def identify(
         secret = _of(drops, "usage.principal.id", principal, str)
         account = _of(drops, "usage.customer.id", customer_id, (str, int, UUID))
         kind = _known(drops, "usage.auth.kind", auth_kind, recorder.auth_kinds)
+        facts = {
+            "customer_id": None if account is None else str(account) or None,
+            "plan": _of(drops, "usage.plan", plan, str),
+            "principal_id": recorder.hash_key(secret) if recorder.hash_key is not None and secret else None,
+        }
+        for name in beyond_claim(kind).intersection(facts):
+            if facts[name] is not None:
+                drops.add(KEY_OF[name])
         identity = UsageIdentity(
-            customer_id=None if account is None else str(account) or None,
+            **facts,
             tier=_tier(drops, tier) if provenance != "unavailable" else None,
-            plan=_of(drops, "usage.plan", plan, str),
             auth_kind=kind,
-            principal_id=recorder.hash_key(secret) if recorder.hash_key is not None and secret else None,
             provenance=_known(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
         )
-    here.scope.identify(identity)
+    here.identify(identity)
 
 
 @guarded(None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .guard import report
-from .identity import UNKNOWN, UsageIdentity
+from .identity import UsageIdentity
 from .request_facts import (
     cache_tier_of,
     client_request_id,
@@ -163,12 +163,12 @@ class UsageRequest(UsageScope):
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = self._headers = {}
 
-    def identify(self, identity: UsageIdentity) -> None:
+    def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
         """Merge what has become known about the caller. A service of ours that calls for a customer vouches for the
         customer: its own name, or nobody's, does not take their place.
         """
         if self._parent is None or identity.auth_kind not in _STAND_INS:
-            super().identify(identity)
+            super().identify(identity, inherited=inherited)
 
     def inherited(self) -> dict[str, Any]:
         return {"usage.request.id": self.request_id, "usage.route": self.template}
@@ -199,8 +199,7 @@ class UsageRequest(UsageScope):
         if type(found) is not UsageIdentity:  # the application's word, which its type does not make true
             report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
             return
-        said, self.identity = self.identity, found
-        self.identify(said if said != UNKNOWN else found)
+        self.found_out(found)
 
     def _attributes(self, end: float) -> dict[str, Any]:
         headers, template = self._headers, self.template
@@ -219,7 +218,7 @@ class UsageRequest(UsageScope):
             "http.request.body.size": self.received,
             "http.response.body.size": self.sent,
             "usage.aborted": True if self.aborted else None,
-            "usage.origin.kind": origin_kind(self.identity.auth_kind, headers.get("origin"), host),
+            "usage.origin.kind": origin_kind(self.identity.verified_kind, headers.get("origin"), headers.get("host")),
             "usage.cache.tier": self._cache_tier(),
             "usage.sentry.trace_id": sentry_trace_id(headers.get("sentry-trace")),
         }

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 from .schema import HTTP_METHODS
 
@@ -16,7 +15,9 @@ PERSONAL_LENGTH: Final = 512
 _METHODS: Final = {method: method for method in HTTP_METHODS}
 _VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([0-9]{1,5}))?")
+_ORIGIN: Final = re.compile(r"(https?)://(.{1,300})", re.IGNORECASE)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _TRACEPARENT: Final = re.compile(
     # Version 00 is 55 characters and no more; later ones may go on. A parent of all zeros is none.
     r"(?!ff|00.{54})[0-9a-f]{2}-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
@@ -120,16 +121,41 @@ def _directive(part: str) -> tuple[str, int | None]:
     return name, int(value) if value.isascii() and value.isdigit() and len(value) <= 10 else None
 
 
-def origin_kind(auth_kind: str | None, origin: str | None, host: str | None) -> str | None:
-    """What kind of client it was. Follows how the caller was authenticated; a header decides only between browsers."""
-    known = _ORIGIN_OF_AUTH.get(auth_kind or "")
-    if known or not origin:
+def origin_kind(credential: str | None, origin: str | None, host: str | None) -> str | None:
+    """What kind of client it was. Follows the credential; a header decides only between browsers.
+
+    Args:
+        credential: The kind of credential that was verified. None: none was, and then there is no answer, because
+            anybody may send any ``Origin``.
+        origin: The ``Origin`` header.
+        host: The ``Host`` header, with its port.
+    """
+    known = _ORIGIN_OF_AUTH.get(credential or "")
+    if known or not credential or not origin:
         return known
-    try:
-        same = host is not None and urlsplit(origin).hostname == host
-    except ValueError:
-        same = False
-    return "browser-same-origin" if same else "browser-cross-origin"
+    return "browser-same-origin" if _is_of(origin, host) else "browser-cross-origin"
+
+
+def _is_of(origin: str, host: str | None) -> bool:
+    """Whether an ``Origin`` is the one of the host that was called: the same name and port (RFC 6454, section 5).
+
+    The scheme only tells the port where none is written: that of the request is not known behind a proxy that ends TLS.
+    ``null``, and whatever else is more or less than scheme, host and port (a user, a path), is no host's origin.
+    """
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or host is None:
+        return False
+    default = _DEFAULT_PORTS[match[1].lower()]
+    place = _place(match[2], default)
+    return place is not None and place == _place(host, default)
+
+
+def _place(authority: str, default_port: int) -> tuple[str, int] | None:
+    match = _HOST.fullmatch(authority)
+    if match is None:
+        return None
+    name = (match[1] or match[2]).lower().removesuffix(".")  # with and without the root's dot it is one name
+    return name, int(match[3] or default_port)
 
 
 _ORIGIN_OF_AUTH: Final[Mapping[str, str]] = {

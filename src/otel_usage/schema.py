@@ -140,7 +140,7 @@ CACHE_STATUSES: Final = ("miss", "fresh", "stale-while-revalidate", "neg-sentine
 """What a cache said: nothing stored, a fresh value, a stale value while a new one is fetched, a stored failure."""
 
 ORIGIN_KINDS: Final = ("api-key", "oauth", "browser-same-origin", "browser-cross-origin", "mcp", "internal-cron")
-"""What kind of client a request came from."""
+"""What kind of client a request came from, by its verified credential. ``oauth`` is only what an application says."""
 
 LIMIT_DECISIONS: Final = ("allow", "deny", "shadow")
 """What a limiter decided; ``shadow``: it would have denied, and only watches."""
@@ -206,7 +206,9 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("usage.aborted", _B, _HTTP, "True when the exchange was cut off before its end. Absent otherwise.", True),
     Attribute("usage.cache.tier", _S, _REQUEST, "How long the response may be cached, as a class.", "fast",
               values=CACHE_TIERS),
-    Attribute("usage.origin.kind", _S, _REQUEST, "What kind of client it came from.", "api-key", values=ORIGIN_KINDS),
+    Attribute("usage.origin.kind", _S, _REQUEST,
+              "What kind of client it came from, by its verified credential. Absent where none was verified.",
+              "api-key", values=ORIGIN_KINDS),
     # What it cost upstream
     Attribute("usage.upstream.count", _I, _REQUEST, "Upstream attempts made for the request.", 3),
     Attribute("usage.upstream.duration", _D, _REQUEST, "Seconds spent in those attempts, added up.", 0.41),

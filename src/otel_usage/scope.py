@@ -6,10 +6,12 @@ extract from a request replace that context whole, and whatever is in it can be 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import trace
@@ -55,11 +57,16 @@ class Recording(Protocol):
     def event(self, name: str, attributes: dict[str, Any]) -> None:
         """Add an event to that span."""
 
+    def identify(self, identity: UsageIdentity) -> None:
+        """Tell the scope what has become known here about the caller."""
+
 
 class UsageScope:
     """Identity, trace and unfinished business of one unit of work."""
 
-    __slots__ = ("_context", "_waiting", "closed_at", "events", "identity", "link", "recorder", "remote_trace_id")
+    __slots__ = (
+        "_context", "_merging", "_waiting", "closed_at", "events", "identity", "link", "recorder", "remote_trace_id",
+    )  # fmt: skip
 
     def __init__(self, recorder: Recorder, remote_trace_id: int | None = None) -> None:
         """``remote_trace_id`` is the trace that the caller said it is in. None: none."""
@@ -70,6 +77,9 @@ class UsageScope:
         self.link: Link | None = None
         self.closed_at: float | None = None
         self._context: SpanContext | None = None
+        # Of two threads that say who it is at the same time, neither's word may be lost. Re-entrant, because a
+        # finalizer that runs in between may say something too.
+        self._merging = threading.RLock()
         # A deque: each of several threads that attribute at the same time takes spans that no other takes.
         self._waiting: deque[Callable[[UsageIdentity], None]] = deque()
 
@@ -108,11 +118,24 @@ class UsageScope:
         _ = self.context
         self._link_to_user()
 
-    def identify(self, identity: UsageIdentity) -> None:
-        """Merge what has become known about the caller, and attribute what waited for it."""
-        self.identity = self.identity.merged(identity)
-        if self.identity.known:
-            self._attribute()
+    def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
+        """Merge what has become known about the caller, and attribute what waited for it.
+
+        ``inherited``: a thread says it that the work has started and that may be at somebody else's by now. Another
+        customer than the one that is vouched for is refused there, and counted.
+        """
+        with self._merging:
+            if inherited and self.identity.names_another(identity):
+                self.recorder.drops.add("identify:other_customer")
+                return
+            self.identity = self.identity.merged(identity)
+        self._attribute_known()
+
+    def found_out(self, identity: UsageIdentity) -> None:
+        """Put what was looked up about the caller beneath what has been said explicitly."""
+        with self._merging:
+            self.identity = identity if self.identity == UNKNOWN else identity.merged(self.identity)
+        self._attribute_known()
 
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
@@ -127,6 +150,10 @@ class UsageScope:
         """The work is over: what still waits goes with what is known."""
         self.closed_at = time.monotonic()
         self._attribute()
+
+    def _attribute_known(self) -> None:
+        if self.identity.known:
+            self._attribute()
 
     def _attribute(self, keep: int = 0) -> None:
         while len(self._waiting) > keep:
@@ -149,6 +176,42 @@ class UsageScope:
         if context.trace_flags.sampled and not context.is_remote:  # a remote one is the caller's, merely passed on
             self.link = Link(SpanContext(target.trace_id, target.span_id, target.is_remote, target.trace_flags))
         return context.trace_id
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A place of recording as a thread has it that was started there.
+
+    The thread may serve others by now, as a queue's consumer does. What it says of the caller is believed as far as it
+    does not put the work on another customer's account.
+    """
+
+    place: Recording
+
+    @property
+    def scope(self) -> UsageScope:
+        return self.place.scope
+
+    @property
+    def context(self) -> SpanContext:
+        return self.place.context
+
+    @property
+    def live(self) -> Recording | None:
+        """What is left of the place, still as inherited."""
+        live = self.place.live
+        return None if live is None else inherited(live)
+
+    def event(self, name: str, attributes: dict[str, Any]) -> None:
+        self.place.event(name, attributes)
+
+    def identify(self, identity: UsageIdentity) -> None:
+        self.scope.identify(identity, inherited=True)
+
+
+def inherited(place: Recording) -> Recording:
+    """The place as a thread has it that is started there, and all that the thread starts in its turn."""
+    return place if isinstance(place, Inherited) else Inherited(place)
 
 
 @guarded(None)

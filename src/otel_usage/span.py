@@ -69,6 +69,10 @@ class UsageSpan(Span):
         else:
             self.scope.recorder.drops.add(f"event:{name}")
 
+    def identify(self, identity: UsageIdentity) -> None:
+        """Say who it is for where the span was begun: in a thread that inherited that, no more than the thread may."""
+        (self._parent or self.scope).identify(identity)
+
     def get_span_context(self) -> SpanContext:
         return self._context
 

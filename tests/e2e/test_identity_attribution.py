@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
@@ -24,7 +25,7 @@ from otel_usage.request import UsageRequest
 from otel_usage.schema import AUTH_KINDS
 from otel_usage.scope import GRACE, PENDING_LIMIT, current
 from otel_usage.testing import AxiomStub, ReceivedSpan
-from tests.outside import Outside, requests_of
+from tests.outside import Outside, facts, requests_of
 from tests.servers import serve_asgi
 
 PRINCIPAL = "sk_live_0000000000000000"
@@ -287,7 +288,7 @@ def test_a_thread_that_outlives_its_request_is_counted_for_it_only_within_the_gr
         get(url, "/")
         stub.wait_for(1)
         asked.put("still mine?")
-        request = answers.get(timeout=5)
+        request = answers.get(timeout=5).scope
         assert isinstance(request, UsageRequest)
         let_go(request)
         asked.put("and now?")
@@ -322,6 +323,268 @@ def test_a_task_that_outlives_its_request_is_counted_for_it_only_within_the_grac
     later = next(span for span in stub.unique_spans if span.kind == "internal")
     assert customers([found, later]) == ["acme", None]
     assert later.trace_id != found.trace_id
+
+
+# -- nobody's usage on somebody else's account -------------------------------------------------------------------------
+
+
+def in_a_thread(work: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def globex() -> None:
+    usage.identify(customer_id="globex", tier=3, plan="enterprise", auth_kind="enterprise_api_key")
+
+
+def test_a_consumers_thread_that_a_request_started_cannot_change_its_customer(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    switch_on()
+    messages: queue.Queue[str] = queue.Queue()
+
+    def consumer() -> None:
+        while (customer := messages.get(timeout=10)) != "stop":
+            usage.identify(customer_id=customer, tier=3, plan="enterprise")
+            messages.task_done()
+
+    thread = threading.Thread(target=consumer)
+
+    def handler(request: Request) -> Any:
+        acme()
+        if not thread.is_alive():
+            thread.start()
+        messages.put(request.headers["x-message"])
+        messages.join()
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/", **{"x-message": "globex"})
+        get(url, "/", **{"x-message": "initech"})
+        assert usage.health().attributes_dropped == {"identify:other_customer": 2}
+        messages.put("stop")
+        thread.join(5)
+    for span in requests_of(stub, 2):
+        assert facts(span, "usage.customer.id", "usage.tier", "usage.plan") == ("acme", 2, "api_pro")
+
+
+def by_an_executor_of_the_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(globex).result(5)
+
+
+def by_a_span_of_the_thread() -> None:
+    with usage.usage_span("message"):
+        globex()
+
+
+def by_a_loop_of_the_thread() -> None:
+    async def main() -> None:
+        await asyncio.to_thread(globex)
+
+    asyncio.run(main())
+
+
+def by_a_thread_of_the_thread() -> None:
+    in_a_thread(globex)
+
+
+def by_an_identity_of_the_thread() -> None:
+    usage.identify(usage.UsageIdentity("globex", 3, provenance="verified"))
+
+
+@pytest.mark.parametrize("unread", [False, True])
+@pytest.mark.parametrize(
+    "work",
+    [
+        globex, by_an_executor_of_the_thread, by_a_span_of_the_thread, by_a_loop_of_the_thread,
+        by_a_thread_of_the_thread, by_an_identity_of_the_thread,
+    ],
+)  # fmt: skip
+def test_whatever_a_started_thread_starts_cannot_change_the_customer_either(
+    switch_on: Callable[..., None], stub: AxiomStub, work: Callable[[], None], unread: bool
+) -> None:
+    switch_on()
+
+    def handler() -> Any:
+        usage.identify(customer_id="acme", auth_kind="jwt", provenance="unavailable" if unread else "verified")
+        with usage.usage_span("around"):
+            in_a_thread(work)
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
+        stub.wait_for(2)
+        assert usage.health().attributes_dropped == {"identify:other_customer": 1}
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.auth.kind", "usage.tier") == ("acme", "jwt", None)
+
+
+def test_a_started_thread_may_say_who_it_is_first_and_more_of_the_same_customer(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    switch_on()
+
+    def handler() -> Any:
+        usage.identify(customer_id="claimed", provenance="unverified")
+        in_a_thread(lambda: usage.identify(customer_id="acme", auth_kind="jwt"))
+        in_a_thread(lambda: usage.identify(customer_id="acme", tier=2))
+        in_a_thread(globex)
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
+        stub.wait_for(1)
+        assert usage.health().attributes_dropped == {"identify:other_customer": 1}
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.auth.kind", "usage.tier") == ("acme", "jwt", 2)
+
+
+async def itself() -> None:
+    globex()
+
+
+async def by_asyncio_to_thread() -> None:
+    await asyncio.to_thread(globex)
+
+
+async def by_anyio_to_thread() -> None:
+    await anyio.to_thread.run_sync(globex)
+
+
+async def by_an_executor() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        await asyncio.get_running_loop().run_in_executor(pool, globex)
+
+
+async def by_a_task() -> None:
+    await asyncio.create_task(itself())
+
+
+@pytest.mark.parametrize("work", [itself, by_asyncio_to_thread, by_anyio_to_thread, by_an_executor, by_a_task])
+def test_the_requests_own_work_may_correct_its_customer_on_whatever_thread_it_runs(
+    switch_on: Callable[..., None], stub: AxiomStub, work: Callable[[], Any]
+) -> None:
+    switch_on()
+
+    async def handler() -> Any:
+        acme()
+        await work()
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.tier", "usage.plan") == ("globex", 3, "enterprise")
+
+
+def test_threads_that_name_others_at_the_same_time_never_win_over_the_request(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    switch_on()
+
+    def handler() -> Any:
+        acme()
+        start = threading.Barrier(8)
+
+        def work(number: int) -> None:
+            start.wait(5)
+            for _ in range(50):
+                usage.identify(customer_id=f"other{number}", tier=9)
+                usage.identify(customer_id="acme", plan="api_pro")
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.tier", "usage.plan") == ("acme", 2, "api_pro")
+
+
+def anonymous() -> None:
+    usage.identify(auth_kind="anon")
+
+
+def claimed() -> None:
+    usage.identify(customer_id="claimed", tier=9, plan="enterprise", auth_kind="jwt", provenance="unverified")
+
+
+@pytest.mark.parametrize(
+    ("said", "who"),
+    [
+        ((anonymous,), (None, 0, "anon", "verified")),
+        ((anonymous, acme), ("acme", 2, "user_api_key", "verified")),
+        ((acme, anonymous), ("acme", 2, "user_api_key", "verified")),
+        ((acme, claimed), ("acme", 2, "user_api_key", "verified")),
+        ((claimed, acme), ("acme", 2, "user_api_key", "verified")),
+        ((claimed,), ("claimed", 9, "jwt", "unverified")),
+        ((claimed, anonymous), (None, 0, "anon", "verified")),
+    ],
+)
+def test_neither_an_anonymous_nor_an_unverified_claim_takes_a_verified_customers_usage_away(
+    url: str, usage_on: None, stub: AxiomStub, said: tuple[Callable[[], None], ...], who: tuple[Any, ...]
+) -> None:
+    Said.call = staticmethod(lambda: [say() for say in said])
+    assert get(url, "/say").status_code == 200
+    (span,) = requests_of(stub)
+    keys = ("usage.customer.id", "usage.tier", "usage.auth.kind", "usage.identity.provenance")
+    assert facts(span, *keys) == who
+
+
+PUBLIC = "wk_live_0000000000000000"
+
+
+def test_a_public_key_counts_for_its_owner_only_where_it_is_one_that_was_registered(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    resolver = usage.IdentityResolver(widget_customers={PUBLIC: "contoso"})
+
+    def handler(request: Request) -> Any:
+        usage.identify(resolver.resolve(usage.Credentials(widget_key=request.headers["x-widget-key"], tier=1)))
+        return {}
+
+    switch_on()
+    with handled_by(handler) as url:
+        for key in (PUBLIC, PUBLIC[:-1], "clé"):
+            with httpx.Client(base_url=url, transport=Outside()) as client:
+                assert client.get("/", headers={"x-widget-key": key.encode(), "origin": url}).status_code == 200
+    found = [
+        facts(span, "usage.customer.id", "usage.tier", "usage.auth.kind", "usage.origin.kind")
+        for span in requests_of(stub, 3)
+    ]
+    nobody = (None, 0, "anon", None)
+    assert found == [("contoso", 1, "widget_key", "browser-same-origin"), nobody, nobody]
+    assert PUBLIC not in repr(stub.spans)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({}, None),
+        ({"auth_kind": "anon"}, None),
+        ({"customer_id": "acme", "auth_kind": "jwt", "provenance": "unverified"}, None),
+        ({"customer_id": "acme", "auth_kind": "user_api_key", "provenance": "unverified"}, None),
+        ({"customer_id": "acme", "auth_kind": "user_api_key", "provenance": "unavailable"}, "api-key"),
+        ({"customer_id": "acme", "auth_kind": "jwt", "provenance": "unavailable"}, "browser-same-origin"),
+        ({"customer_id": "acme", "auth_kind": "telepathy"}, "browser-same-origin"),
+        ({"customer_id": "acme"}, None),
+    ],
+)
+def test_no_header_makes_a_browser_of_a_caller_whom_nobody_has_verified(
+    url: str, switch_on: Callable[..., None], stub: AxiomStub, said: dict[str, Any], kind: str | None
+) -> None:
+    switch_on(auth_kinds=frozenset({"telepathy"}))
+    Said.call = staticmethod(lambda: usage.identify(**said) if said else None)
+    get(url, "/say", origin=url)
+    (span,) = requests_of(stub)
+    assert span.attributes.get("usage.origin.kind") == kind
 
 
 # -- known late --------------------------------------------------------------------------------------------------------
@@ -564,6 +827,11 @@ NONSENSE: tuple[tuple[dict[str, Any], dict[str, Any], set[str]], ...] = (
     ({"customer_id": uuid.UUID(int=1)}, {"usage.customer.id": str(uuid.UUID(int=1))}, set()),
     ({"plan": Plan.PRO, "auth_kind": Kind.KEY}, {"usage.plan": "api_pro", "usage.auth.kind": "user_api_key"}, set()),
     ({"tier": 9, "auth_kind": "anon"}, {"usage.tier": 0}, set()),
+    (
+        {"customer_id": "acme", "plan": "p", "principal": PRINCIPAL, "auth_kind": "anon"},
+        {"usage.auth.kind": "anon", "usage.tier": 0},
+        {"usage.customer.id", "usage.plan", "usage.principal.id"},
+    ),
     ({"tier": 9, "provenance": "unavailable"}, {"usage.identity.provenance": "unavailable"}, set()),
 )
 

@@ -12,14 +12,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 import otel_usage as usage
 from otel_usage.config import VARIABLES
+from otel_usage.identity import CLAIMS
+from otel_usage.schema import AUTH_KINDS
 from otel_usage.testing import AxiomStub
-from tests.conftest import TOKEN
+from tests.conftest import PEPPER, TOKEN
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -131,6 +134,33 @@ def test_upstream_calls_are_named_as_shown(stub: AxiomStub, switch_on: Callable[
     assert usage.flush().complete
     named = [(span.attributes["usage.provider"], span.attributes["usage.operation"]) for span in stub.spans]
     assert named == [("yahoo-finance", "quote")] * 2
+
+
+def test_the_table_of_claims_is_the_one_in_the_code() -> None:
+    (table,) = re.findall(r"^\| `auth_kind` .*?\n\n", README, re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)[1:]
+    assert {kind for kind, _ in rows} == set(AUTH_KINDS)
+    for kind, may in rows:
+        assert (may == "nothing; always tier 0") == (not CLAIMS[kind])
+
+
+def test_enterprise_and_public_keys_are_mapped_as_shown_also_after_a_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("USAGE_KEY_PEPPER", PEPPER)
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    subprocess.run(block("sh", "hash-key"), shell=True, input="ek_one\n", text=True, check=True)
+    assert re.fullmatch(r"k1:[0-9a-f]{32} acme\n", (tmp_path / "customers.txt").read_text())
+
+    monkeypatch.setenv("FORMER_KEY_PEPPER", PEPPER)
+    monkeypatch.setenv("USAGE_KEY_PEPPER", "k2:0123456789abcdef")
+    example: dict[str, Any] = {}
+    exec(compile(block("python", "IdentityResolver("), "README.md", "exec"), example)
+    one = example["resolver"].resolve(usage.Credentials(enterprise_api_key="ek_one"))
+    assert (one.customer_id, one.principal_id[:3]) == ("acme", "k2:")
+    widget = example["resolver"].resolve(usage.Credentials(widget_key="wk_live_contoso"))
+    assert (widget.customer_id, widget.auth_kind) == ("contoso", "widget_key")
 
 
 def test_both_processors_stand_on_any_tracer_provider_as_shown(stub: AxiomStub) -> None:

@@ -252,7 +252,9 @@ def test_no_header_can_raise_or_grow(header: str) -> None:
     assert sentry is None or re.fullmatch(r"[0-9a-f]{32}", sentry)
     request_id = client_request_id(header)
     assert request_id is None or (len(request_id) <= BY_KEY["usage.client.request_id"].cap and request_id.isascii())
-    assert origin_kind(None, header, header) in (None, *ORIGIN_KINDS)
+    assert origin_kind(None, header, header) is None
+    assert origin_kind("jwt", header, header) in (None, *ORIGIN_KINDS)
+    assert origin_kind("jwt", f"https://{header}", header) in ORIGIN_KINDS
 
 
 @given(st.integers(1, (1 << 128) - 1), st.integers(1, (1 << 64) - 1), st.integers(0, 255))
@@ -272,18 +274,68 @@ def test_every_valid_traceparent_is_read(trace_id: int, parent: int, flags: int)
         ("internal", None, None, "internal-cron"),
         ("jwt", None, None, None),
         ("jwt", "https://example.com", "example.com", "browser-same-origin"),
-        ("anon", "https://EXAMPLE.com:8443", "example.com", "browser-same-origin"),
-        (None, "http://[::1]:80", "::1", "browser-same-origin"),
-        (None, "https://evil.example", "example.com", "browser-cross-origin"),
-        (None, "null", "example.com", "browser-cross-origin"),
-        (None, "http://[broken", "example.com", "browser-cross-origin"),
-        (None, "https://example.com", None, "browser-cross-origin"),
+        ("jwt", "https://evil.example", "example.com", "browser-cross-origin"),
+        ("widget_key", "https://shop.example", "api.example", "browser-cross-origin"),
+        ("telepathy", "https://example.com", "example.com", "browser-same-origin"),
+        (None, None, "example.com", None),
+        (None, "https://example.com", "example.com", None),
+        (None, "https://evil.example", "example.com", None),
     ],
 )
-def test_the_origin_follows_the_authentication_before_any_header(
+def test_the_origin_follows_the_credential_before_any_header(
     auth_kind: str | None, origin: str | None, host: str | None, kind: str | None
 ) -> None:
     assert origin_kind(auth_kind, origin, host) == kind
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://example.com", "example.com"),
+        ("HTTPS://EXAMPLE.com", "example.COM"),
+        ("https://example.com", "example.com:443"),
+        ("http://example.com:80", "example.com"),
+        ("https://example.com:8443", "example.com:8443"),
+        ("https://example.com.", "example.com"),
+        ("https://example.com", "example.com."),
+        ("http://[::1]:8000", "[::1]:8000"),
+    ],
+)
+def test_the_same_name_and_port_is_the_same_origin(origin: str, host: str) -> None:
+    assert origin_kind("jwt", origin, host) == "browser-same-origin"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("null", "null"),
+        ("null", "example.com"),
+        ("http://localhost:3000", "localhost:8000"),
+        ("https://example.com:8443", "example.com"),
+        ("https://example.com:80", "example.com"),
+        ("https://evil.example", "example.com"),
+        ("https://example.com.evil.example", "example.com"),
+        ("https://example.com..", "example.com"),
+        ("https://user@example.com", "example.com"),
+        ("https://example.com@evil.example", "example.com"),
+        ("https://example.com:443@evil.example", "example.com"),
+        ("https://evil.example#@example.com", "example.com"),
+        ("https://evil.example\\@example.com", "example.com"),
+        ("https://example.com/", "example.com"),
+        ("https://example.com https://evil.example", "example.com"),
+        ("https://example.com\n", "example.com"),
+        ("https://exa\nmple.com", "example.com"),
+        ("//example.com", "example.com"),
+        ("example.com", "example.com"),
+        ("capacitor://localhost", "localhost"),
+        ("file://", "example.com"),
+        ("http://[broken", "example.com"),
+        ("https://example.com", None),
+        ("https://example.com", ""),
+    ],
+)
+def test_nothing_else_passes_for_the_same_origin(origin: str, host: str | None) -> None:
+    assert origin_kind("jwt", origin, host) == "browser-cross-origin"
 
 
 # -- personal facts ----------------------------------------------------------------------------------------------------

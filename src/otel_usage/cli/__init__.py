@@ -10,10 +10,10 @@ from typing import Final
 
 from .._version import __version__
 from ..errors import UsageError
-from . import demo, report, schema, serve, spool
+from . import demo, hash_key, report, schema, serve, spool
 from .command import Command
 
-COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, schema, spool)
+COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, schema, spool, hash_key)
 """Every command, in the order of the help. A new one is a module beside this and a place in this tuple."""
 
 _FAILED: Final = 2
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after ``--help`` and ``--version`` (0), and for arguments that no command takes (2).
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _arguments(argv)
     command: Command = arguments.command
     try:
         code = command.run(arguments)
@@ -41,6 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     return code
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        secretive = getattr(arguments, "secretive", False)  # a command that is given secrets says so
+        shown = "they are not shown, because they may be secret" if secretive else " ".join(unknown)
+        parser.error(f"unrecognized arguments: {shown}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,9 @@ A started thread inherits the request, as threads do by themselves in free-threa
 counted for that (see ``scope.GRACE``). A thread that was made a daemon does not: what a library starts for the whole
 process is no request's. A pool's thread serves many requests and inherits none: each task of an executor brings its
 own, those of ``multiprocessing.pool`` are counted for nobody.
+
+A thread that inherited the request may be a consumer that serves others by now, so it cannot put the request on another
+customer's account (``scope.Inherited``). An executor's task is the request's own work, and can.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, Final
 
 from ..attempt import named, naming
 from ..guard import guarded
-from ..scope import current, enter, leave
+from ..scope import Recording, current, enter, inherited, leave
 from .hooks import Hook
 
 _POOLS: Final = ("multiprocessing.dummy", "multiprocessing.pool")
@@ -34,7 +37,7 @@ def _inherit(thread: Any) -> None:
     made_daemon = thread.daemon and not threading.current_thread().daemon
     foreign = made_daemon or thread.name.startswith(OUR_THREADS) or type(thread).__module__ in _POOLS
     if not foreign and (current() or naming()):
-        thread.run = _run_once(thread, _carrying(thread.run))
+        thread.run = _run_once(thread, _carrying(thread.run, as_seen=inherited))
 
 
 def _run_once(thread: Any, carried: Callable[[], Any]) -> Callable[[], None]:
@@ -60,11 +63,18 @@ def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str
         leave(outside)
 
 
-def _carrying(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, to be called where the request and the name of its calls are what they are here."""
+def _carrying(
+    function: Callable[..., Any], as_seen: Callable[[Recording], Recording] | None = None
+) -> Callable[..., Any]:
+    """``function``, to be called where the request and the name of its calls are what they are here.
+
+    ``as_seen``: how the request looks from there. None: as it does from here.
+    """
     here, names = current(), naming()
     if here is None and names is None:
         return function
+    if here is not None and as_seen is not None:
+        here = as_seen(here)
 
     def run(*args: Any, **kwargs: Any) -> Any:
         token = enter(here)
