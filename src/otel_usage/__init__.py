@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from .config import UsageConfig
     from .customer_map import read_customer_map
     from .errors import ConfigError, CustomerMapError, UsageError
-    from .identity import Credentials, IdentityResolver, KeyedHash, UsageIdentity
+    from .identity import UsageIdentity
     from .instrumentation.asgi import UsageMiddleware
     from .instrumentation.wsgi import UsageWSGIMiddleware
+    from .keyed_hash import KeyedHash
     from .pipeline import flush, health, instrument, uninstrument
     from .processors.allowlist import AllowlistSpanProcessor
     from .processors.circuit_breaking import CircuitBreakingSpanProcessor
     from .recording import annotate, identify, meter, record_cache, record_limit, record_llm, reject
+    from .resolver import Credentials, IdentityResolver
     from .span import UsageSpan, metered, usage_span
     from .status import FlushReport, UsageHealth
 
@@ -64,7 +66,9 @@ _HOMES = {
     "customer_map": ("read_customer_map",),
     "errors": ("ConfigError", "CustomerMapError", "UsageError"),
     "status": ("FlushReport", "UsageHealth"),
-    "identity": ("Credentials", "IdentityResolver", "KeyedHash", "UsageIdentity"),
+    "identity": ("UsageIdentity",),
+    "keyed_hash": ("KeyedHash",),
+    "resolver": ("Credentials", "IdentityResolver"),
     "instrumentation.asgi": ("UsageMiddleware",),
     "instrumentation.wsgi": ("UsageWSGIMiddleware",),
     "pipeline": ("flush", "health", "instrument", "uninstrument"),

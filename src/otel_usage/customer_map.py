@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import CustomerMapError
-from .identity import KEY_ID
+from .keys import KEY_ID
 from .schema import BY_KEY
 
 _LONGEST_CUSTOMER: Final = BY_KEY["usage.customer.id"].cap

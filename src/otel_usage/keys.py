@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 SHORTEST_SECRET: Final = 16
 """Characters of a secret at least."""
 
-_KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+KEY_ID: Final = re.compile(r"[a-z0-9_-]{1,16}")
+"""What a key's name is: the part before the colon, also of a digest that was made with it."""
 
 
 class NamedKey(NamedTuple):
@@ -30,7 +31,7 @@ class NamedKey(NamedTuple):
 def named_key(text: str) -> NamedKey:
     """The key of ``id:secret``. A secret alone has an id that is derived from it."""
     key_id, separator, secret = text.partition(":")
-    if separator and _KEY_ID.fullmatch(key_id):
+    if separator and KEY_ID.fullmatch(key_id):
         return NamedKey(key_id, secret)
     return NamedKey(blake2b(stretched(text), digest_size=2, person=b"otel_usage.kid").hexdigest(), text)
 

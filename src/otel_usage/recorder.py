@@ -24,7 +24,7 @@ from .distinct import DistinctValues
 from .errors import ConfigError
 from .guard import report
 from .hosts import HostPatterns
-from .identity import KeyedHash
+from .keyed_hash import KeyedHash
 from .ledger import DropCounter
 from .schema import SCHEMA_URL, RecordKind, UsageEvent
 

@@ -155,6 +155,32 @@ def test_a_body_above_the_limit_is_a_413_that_the_client_can_read() -> None:
         assert (stub.requests[0].size, stub.requests[0].status) == (-1, 413)
 
 
+def test_connections_by_the_thousand_take_up_no_thread_each(stub: AxiomStub) -> None:
+    before = threading.active_count()
+    opened = [socket.create_connection(("127.0.0.1", stub.port), 5) for _ in range(400)]
+    try:
+        refused = 0
+        for connection in opened[-100:]:
+            connection.settimeout(5)
+            refused += connection.recv(1) == b""
+        assert refused == 100
+        assert threading.active_count() - before <= 256
+    finally:
+        for connection in opened:
+            connection.close()
+    deadline = time.monotonic() + 5
+    while (status := _status_or_none(stub)) != 200 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert status == 200, "it serves again when they are gone"
+
+
+def _status_or_none(stub: AxiomStub) -> int | None:
+    try:
+        return post(stub, export("a"))[0]
+    except OSError:
+        return None
+
+
 def test_a_span_that_breaks_a_field_limit_is_rejected_alone(stub: AxiomStub) -> None:
     for attributes in ({"k" * 201: "v"}, {"k": "v" * (1024 * 1024 + 1)}):
         stub.clear()

@@ -115,8 +115,9 @@ def attack(url: str, secret: dict[str, str]) -> int:
     }
     paths = (
         "/v1/quotes/{path}", "/v1/quotes/ACME", "/markets", "/v1/symbols", "/v1/filings/{path}",
-        "/v1/geocode?city={query}", "/v1/fx/{path}", "/v1/ratios/VOID", "/v1/export/{path}", "/v1/briefs/{path}", "/partner/reports/{path}",
-        "/partner/reports/404", "/{path}", "/v1/{path}/{path}", "/health?token={query}", "/wp-login.php?{query}",
+        "/v1/geocode?city={query}", "/v1/fx/{path}", "/v1/ratios/VOID", "/v1/export/{path}", "/v1/briefs/{path}",
+        "/partner/reports/{path}", "/partner/reports/404", "/{path}", "/v1/{path}/{path}",
+        "/health?token={query}", "/wp-login.php?{query}",
     )  # fmt: skip
     answered = 0
     with httpx.Client(base_url=url, timeout=10, trust_env=False, headers=headers) as client:

@@ -21,7 +21,7 @@ from otel_usage.config import (
     unknown_variables,
 )
 from otel_usage.errors import ConfigError, UsageError
-from otel_usage.identity import KeyedHash
+from otel_usage.keyed_hash import KeyedHash
 
 ON = {"USAGE_TELEMETRY": "1"}
 PEPPER = "k1:0123456789abcdef0123456789abcdef"

@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_usage import identity as identity_module
-from otel_usage.identity import (
-    CLAIMS,
-    HASH_CACHE_LENGTH,
-    TIER_LIMIT,
-    UNKNOWN,
-    UNMAPPED_ENTERPRISE,
-    Credentials,
-    IdentityResolver,
-    KeyedHash,
-    UsageIdentity,
-    beyond_claim,
-    coerce_tier,
-)
+from otel_usage import resolver as resolver_module
+from otel_usage.identity import CLAIMS, TIER_LIMIT, UNKNOWN, UsageIdentity, beyond_claim, coerce_tier
+from otel_usage.keyed_hash import CACHE_LENGTH, KeyedHash
+from otel_usage.resolver import UNMAPPED_ENTERPRISE, Credentials, IdentityResolver
 from otel_usage.schema import AUTH_KINDS, BY_KEY, PROVENANCES
 
 PEPPER = "k1:0123456789abcdef"
@@ -165,7 +155,7 @@ def test_every_registered_public_key_is_compared_whichever_matches(monkeypatch: 
         compared.append(registered)
         return compare_digest(given, registered)
 
-    monkeypatch.setattr(identity_module, "compare_digest", comparing)
+    monkeypatch.setattr(resolver_module, "compare_digest", comparing)
     every = [key.encode() for key in WIDGETS.widget_customers]
     for presented in ("wk_other", PUBLIC, "wk_schlüssel", "nobody's"):
         compared.clear()
@@ -547,7 +537,7 @@ def test_a_long_pepper_counts_to_its_last_character() -> None:
 
 
 def test_a_value_that_is_too_long_to_be_remembered_is_hashed_all_the_same() -> None:
-    long = "x" * (HASH_CACHE_LENGTH + 1)
+    long = "x" * (CACHE_LENGTH + 1)
     assert HASH(long) == KeyedHash(PEPPER)(long)
     assert HASH(long) != HASH(long[:-1])
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from .command import CommandError
 
 if TYPE_CHECKING:
-    from ..identity import KeyedHash
+    from ..keyed_hash import KeyedHash
 
 NAME: Final = "hash-key"
 SUMMARY: Final = "make the digest of an API key, for the map of enterprise customers"
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _hash() -> KeyedHash:
     from ..config import UsageConfig
-    from ..identity import KeyedHash
+    from ..keyed_hash import KeyedHash
 
     pepper = os.environ.get(_PEPPER)
     if not pepper:

@@ -25,6 +25,7 @@ _IDLE_SECONDS: Final = 60.0
 _JOIN_SECONDS: Final = 5.0
 _DISCARD_BYTES: Final = 64 * 1024 * 1024
 _DISCARD_SECONDS: Final = 1.0
+_MAX_CONNECTIONS: Final = 256
 _LENGTH: Final = re.compile("[0-9]{1,18}")
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _STATUSES_WITHOUT_BODY: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -44,7 +45,8 @@ Handler = Callable[[Request], Response | Transmission]
 
 
 class HttpServer:
-    """Serves one handler until it is closed; each connection has a thread and is kept alive.
+    """Serves one handler until it is closed; each connection has a thread and is kept alive, of 256 at most: one more is
+    closed at once, so that whoever opens connections by the thousand takes up no thread for each.
 
     A request with a body needs ``Content-Length``: a chunked body is answered with 411. Bound to a loopback address, a
     ``Host`` that is not a name of this machine is answered with 403, so that no web page can reach it by rebinding a
@@ -161,8 +163,13 @@ class _Listener(ThreadingHTTPServer):
             daemon=True,
         )
         with self._lock:
-            self._open[thread] = request
-        thread.start()
+            full = len(self._open) >= _MAX_CONNECTIONS
+            if not full:
+                self._open[thread] = request
+        if full:
+            self.shutdown_request(request)
+        else:
+            thread.start()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
