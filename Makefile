@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 CHAOS := .venv-chaos
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos docs clean
+.PHONY: help demo test lint format bench chaos fuzz audit docs clean
 
 help: ## Show these words
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,12 +41,22 @@ chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an h
 	@$(CHAOS)/bin/python -m tests.chaos --faults --outage-seconds 600 --outage-rate 500 --variants otel_usage \
 		--into docs/reliability.md#outage
 
+fuzz: $(VENV)/.dev ## Every parser of what strangers write, with inputs made for it: some minutes
+	@echo "make fuzz: atheris, a minute for each target, into docs/security.md"
+	@$(BIN)/python -m tests.fuzz --seconds 60 --into-docs
+
+audit: $(VENV)/.dev ## Known vulnerabilities of what is installed
+	@echo "make audit: pip-audit, against the advisories of the package index"
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet 'pip-audit>=2.9'
+	@$(AUDIT)/bin/pip-audit --skip-editable --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
 	@echo "make docs: docs/fields.md from the schema"
 	@$(BIN)/otel-usage schema --markdown > docs/fields.md
 
 clean: ## Remove the environment and every cache
-	rm -rf $(VENV) $(CHAOS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(CHAOS) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'

@@ -45,8 +45,8 @@ Handler = Callable[[Request], Response | Transmission]
 
 
 class HttpServer:
-    """Serves one handler until it is closed; each connection has a thread and is kept alive, of 256 at most: one more is
-    closed at once, so that whoever opens connections by the thousand takes up no thread for each.
+    """Serves one handler until it is closed. Each connection has a thread and is kept alive, 256 of them at most: one
+    more is closed at once, so that nobody takes up a thread for each of thousands.
 
     A request with a body needs ``Content-Length``: a chunked body is answered with 411. Bound to a loopback address, a
     ``Host`` that is not a name of this machine is answered with 403, so that no web page can reach it by rebinding a

@@ -1,0 +1,107 @@
+"""What is fuzzed: each target takes bytes, and fails where it raises or a promise does not hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from otel_usage.attribution import AttributionSigner
+from otel_usage.baggage import MEMBERS, Outgoing, UsageBaggage
+from otel_usage.config import UsageConfig
+from otel_usage.hosts import HostPatterns, canonical_host
+from otel_usage.identity import UNKNOWN
+from otel_usage.ledger import DropCounter
+from otel_usage.local.otlp import OtlpError, parse_export
+from otel_usage.redaction import REDACTED, redact
+from otel_usage.request_facts import (
+    cache_tier_of,
+    client_request_id,
+    domain_of,
+    host_of,
+    method_of,
+    origin_kind,
+    personal_facts,
+    sentry_trace_id,
+    trace_id_of,
+)
+from otel_usage.schema import BY_KEY, CACHE_TIERS, HTTP_METHODS, PERSONAL_KEYS
+
+Target = Callable[[bytes], None]
+
+BANDS: Final = UsageConfig().cache_bands
+HOSTS: Final = HostPatterns("X", ["pricing.internal", "*.svc.local:80", "10.0.0.7"])
+BAGGAGE: Final = UsageBaggage(AttributionSigner({"k1": "0123456789abcdef"}, HOSTS), HOSTS, DropCounter())
+
+
+def headers(data: bytes) -> None:
+    """Each header that is read, by every rule that reads it."""
+    text = data.decode("latin-1")
+    facts = {
+        "usage.client.request_id": client_request_id(text),
+        "server.address": host_of(text),
+        "usage.sentry.trace_id": sentry_trace_id(text),
+        "usage.domain": domain_of(text),
+        "usage.origin.kind": origin_kind("jwt", text, text),
+    }
+    for key, value in facts.items():
+        assert value is None or BY_KEY[key].accept(value) == value, key
+    assert method_of(text) in (*HTTP_METHODS, "_OTHER")
+    assert cache_tier_of(text, BANDS) in (None, *CACHE_TIERS)
+    trace_id = trace_id_of(text)
+    assert trace_id is None or 0 < trace_id < 1 << 128
+    found = personal_facts({"user-agent": text, "referer": text, "accept-language": text}, text, PERSONAL_KEYS)
+    assert all(len(value) <= BY_KEY[key].cap for key, value in found.items() if key != "client.address")
+
+
+def hosts(data: bytes) -> None:
+    """The spelling of a host, which must be one: what is matched is what is connected to."""
+    text = data.decode("utf-8", "surrogateescape")
+    found = canonical_host(text)
+    assert found is None or canonical_host(found) == found
+    matched = HOSTS.match(text, 80)
+    assert matched is None or text.lower().removesuffix(".") in matched or text.startswith("[")
+
+
+def baggage(data: bytes) -> None:
+    """A header that comes in: nobody is believed, nothing of ours stays in it, and it can be read again."""
+    text = data.decode("latin-1")
+    received = BAGGAGE.received(text)
+    assert received is not None
+    assert received.attribution is None
+    again = BAGGAGE.received(received.remaining)
+    assert again == received._replace(attribution=None)
+    sent = BAGGAGE.outgoing(received.remaining, "evil.example", 80, UNKNOWN, None)  # type: ignore[arg-type]
+    assert sent == Outgoing(received.remaining, received.remaining)
+    names = {member.partition("=")[0].strip().lower() for member in received.remaining.split(",")}
+    assert not names & MEMBERS
+
+
+def tokens(data: bytes) -> None:
+    """A signature: none is made up."""
+    assert isinstance(BAGGAGE._signer.verify("k1." + data.decode("latin-1")), str)
+
+
+def exports(data: bytes) -> None:
+    """A body that the local sink is sent, in each of its formats."""
+    for content_type in ("application/x-protobuf", "application/json"):
+        for encoding in ("", "gzip"):
+            try:
+                parse_export(data, content_type, encoding, max_bytes=100_000)
+            except OtlpError:
+                continue
+
+
+def secrets(data: bytes) -> None:
+    """A text that is redacted: twice is once, and no text takes long."""
+    text = data.decode("utf-8", "surrogateescape")
+    began = time.process_time()
+    once = redact(text)
+    assert redact(once) == once
+    assert once == text or REDACTED in once
+    assert time.process_time() - began < 1.0, "a pattern that takes more than linear time"
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    target.__name__: target for target in (headers, hosts, baggage, tokens, exports, secrets)
+}
