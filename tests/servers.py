@@ -100,10 +100,10 @@ def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serve_wsgi(app: Any) -> Iterator[str]:
+def serve_wsgi(app: Any, **settings: Any) -> Iterator[str]:
     """Serve a WSGI app with waitress, on threads. Yields its URL."""
     sock = listening()
-    server = waitress.create_server(app, sockets=[sock], threads=4)
+    server = waitress.create_server(app, sockets=[sock], threads=4, **settings)
     stopping = threading.Event()
 
     def serve() -> None:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +16,9 @@ from urllib.parse import SplitResult, urlsplit
 from .errors import ConfigError
 from .hosts import HostPatterns
 from .keys import SHORTEST_SECRET, NamedKey, named_key
+from .named_callable import NamedCallable
 from .schema import AUTH_KINDS, CACHE_TIERS, PERSONAL_KEYS, REASONS
+from .trusted_proxy import TrustedProxy
 
 if TYPE_CHECKING:
     from .identity import UsageIdentity
@@ -77,6 +78,9 @@ class UsageConfig:
     None: that attribute is absent."""
     user_agent_pepper: str | None = field(default=None, repr=False)
     """``USAGE_UA_PEPPER``: the same for ``usage.user_agent.hash``."""
+    trusted_proxy: TrustedProxy | str | None = None
+    """``USAGE_TRUSTED_PROXY``: what stands in front of the service, whose headers are believed; by hand a
+    :class:`~otel_usage.trusted_proxy.TrustedProxy` or the variable's text. None: nothing does."""
     baggage_key: str | None = field(default=None, repr=False)
     """``USAGE_BAGGAGE_KEY``: signs the customer's way to services of one's own; ``id:secret``, or several, separated by
     commas: the first signs, all verify. None: customers stay here, and none that come are believed."""
@@ -128,6 +132,8 @@ class UsageConfig:
         object.__setattr__(self, "flush", _flush("USAGE_FLUSH", self.flush))
         if self.spool is not SpoolMode.DISK:
             object.__setattr__(self, "spool", _spool("USAGE_SPOOL", str(self.spool)))
+        if isinstance(self.trusted_proxy, str):
+            object.__setattr__(self, "trusted_proxy", TrustedProxy.parse(self.trusted_proxy))
         object.__setattr__(self, "providers", {host.lower(): name for host, name in self.providers.items()})
         _require(_DATASET.fullmatch(self.axiom_dataset), "AXIOM_DATASET", self.axiom_dataset, _DATASET_FORM)
         shown = None if "@" in self.axiom_domain else self.axiom_domain  # a URL with a password, by mistake
@@ -166,6 +172,12 @@ class UsageConfig:
         distinct = len({key.key_id for key in keys}) == len(keys)
         _require(distinct and all(key.strong for key in keys), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_KEY_FORM)
         _require(not keys or find_spec("itsdangerous"), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_EXTRA)
+
+    @property
+    def proxy(self) -> TrustedProxy | None:
+        """What ``trusted_proxy`` declares. None: nothing stands in front."""
+        assert not isinstance(self.trusted_proxy, str)  # it has been read
+        return self.trusted_proxy
 
     @property
     def baggage_keys(self) -> dict[str, str]:
@@ -270,6 +282,10 @@ def _spool(name: str, value: str) -> SpoolMode | Path:
     return path
 
 
+def _proxy(_name: str, value: str) -> TrustedProxy | None:
+    return TrustedProxy.parse(value)
+
+
 def _names(_name: str, value: str) -> frozenset[str]:
     return frozenset(part.strip() for part in value.split(",") if part.strip())
 
@@ -288,49 +304,6 @@ def _pairs(name: str, value: str) -> dict[str, str]:
     return pairs
 
 
-class NamedCallable:
-    """A callable by its name, loaded when it is first needed and not before.
-
-    Settings are read before the application is: importing its module then would import its frameworks too, ahead of
-    the instrumentations that have to come first, and from a search path that its server has not completed yet.
-    """
-
-    def __init__(self, setting: str, name: str) -> None:
-        self._setting = setting
-        self._name = name
-        self._module, _, self._attribute = name.partition(":")
-        whole = self._module and self._attribute and not self._module.startswith(".")
-        _require(whole, setting, name, _CALLABLE_FORM)
-        self._loaded: Callable[..., Any] | ConfigError | None = None
-
-    def load(self) -> Callable[..., Any]:
-        """The callable itself.
-
-        Raises:
-            ConfigError: there is no such module or attribute, or it cannot be called.
-        """
-        if self._loaded is None:
-            self._loaded = self._import()
-        if isinstance(self._loaded, ConfigError):
-            raise self._loaded
-        return self._loaded
-
-    def __call__(self, *args: Any) -> Any:
-        return self.load()(*args)
-
-    def _import(self) -> Callable[..., Any] | ConfigError:
-        try:
-            found = getattr(import_module(self._module), self._attribute)
-        except (ImportError, AttributeError) as error:
-            return self._error(str(error))
-        except Exception as error:  # the application's module, and its words, which may hold anything
-            return self._error(f"{type(error).__qualname__} while importing it")
-        return found if callable(found) else self._error("it cannot be called")
-
-    def _error(self, why: str) -> ConfigError:
-        return ConfigError(self._setting, self._name, f"{_CALLABLE_FORM} ({why})")
-
-
 VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "AXIOM_API_TOKEN": ("axiom_token", _text),
     "AXIOM_DATASET": ("axiom_dataset", _text),
@@ -340,6 +313,7 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "USAGE_IDENTITY": ("identity", NamedCallable),
     "USAGE_KEY_PEPPER": ("key_pepper", _text),
     "USAGE_UA_PEPPER": ("user_agent_pepper", _text),
+    "USAGE_TRUSTED_PROXY": ("trusted_proxy", _proxy),
     "USAGE_BAGGAGE_KEY": ("baggage_key", _text),
     "USAGE_BAGGAGE_HOSTS": ("baggage_hosts", _names),
     "USAGE_BAGGAGE_AUDIENCE": ("baggage_audience", _names),
@@ -360,7 +334,6 @@ _DATASET: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _DATASET_FORM: Final = "a dataset's name: letters, digits, _ . - (at most 128)"
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _DOMAIN_FORM: Final = f"a host name without scheme, port or path, such as {AXIOM_DOMAIN} or api.axiom.co"
-_CALLABLE_FORM: Final = "module:callable, such as shop.auth:usage_identity"
 _TOKEN: Final = re.compile(r"[!-~]+")
 _SECRET_FORM: Final = f"a secret of at least {SHORTEST_SECRET} printable characters"
 _PEPPER_FORM: Final = f"{_SECRET_FORM}, not counting the name of its key before a colon"

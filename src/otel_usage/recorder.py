@@ -19,13 +19,15 @@ from ._version import __version__
 from .allowlist import filter_attributes
 from .attribution import AttributionSigner
 from .baggage import UsageBaggage
-from .config import FlushMode, NamedCallable, UsageConfig
+from .config import FlushMode, UsageConfig
 from .distinct import DistinctValues
 from .errors import ConfigError
 from .guard import report
 from .hosts import HostPatterns
 from .keyed_hash import KeyedHash
 from .ledger import DropCounter
+from .named_callable import NamedCallable
+from .request_facts import HEADERS
 from .schema import SCHEMA_URL, RecordKind, UsageEvent
 
 SPAN_KINDS: Final[Mapping[RecordKind, SpanKind]] = {
@@ -87,6 +89,8 @@ class Recorder:
             HostPatterns("USAGE_BAGGAGE_HOSTS", config.baggage_hosts),
             drops,
         )
+        self.proxy = config.proxy
+        self.headers = HEADERS if self.proxy is None else HEADERS | self.proxy.headers
         self._distinct = DistinctValues(drops)
         self._resource = resource
         self._on_end = on_end

@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     from .attribution import Attribution
     from .recorder import Recorder
 
-HEADERS: Final = frozenset(
-    {
-        "host", "traceparent", "baggage", "x-request-id", "sentry-trace", "origin", "access-control-request-method",
-        "user-agent", "referer", "accept-language",
-    }
-)  # fmt: skip
-"""The request headers that are looked at, in lower case. No other header's value is ever read."""
-
 
 _STAND_INS: Final = frozenset({"anon", "internal"})
 
@@ -45,10 +37,10 @@ class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
 
     __slots__ = (
-        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_start", "_started", "annotations",
-        "cache_control", "carrier", "client_gone", "complete", "error", "found", "interrupted", "method", "mounted",
-        "preflight", "reason", "received", "request_id", "route", "sent", "status", "upstream_count",
-        "upstream_duration", "upstream_received",
+        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_proxied", "_start", "_started",
+        "annotations", "cache_control", "carrier", "client_gone", "complete", "error", "found", "interrupted",
+        "method", "mounted", "preflight", "reason", "received", "request_id", "route", "sent", "status",
+        "upstream_count", "upstream_duration", "upstream_received",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +53,7 @@ class UsageRequest(UsageScope):
         *,
         attribution: Attribution | None = None,
     ) -> None:
-        """``headers`` holds those of :data:`HEADERS` that were sent; ``peer`` is the address of the connection.
+        """``headers`` holds those of ``recorder.headers`` that were sent; ``peer`` is the address of the connection.
 
         ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver. ``attribution`` is what a
         service of ours vouches for. None: this request begins here.
@@ -82,7 +74,9 @@ class UsageRequest(UsageScope):
         self._asked = False
         self.method = method_of(method)
         self.preflight = method == "OPTIONS" and "access-control-request-method" in headers
-        self.request_id = f"{recorder.new_trace_id():032x}"
+        self._proxied = recorder.proxy.facts(headers, peer) if recorder.proxy is not None else None
+        given = self._proxied.request_id if self._proxied is not None else None
+        self.request_id = given or f"{recorder.new_trace_id():032x}"
         self.annotations: dict[str, Any] = {}
         self.reason: str | None = None
         self.route: str | None = None
@@ -207,7 +201,7 @@ class UsageRequest(UsageScope):
         attributes: dict[str, Any] = {
             **self.identity.attributes(),
             "usage.request.id": self.request_id,
-            "usage.client.request_id": client_request_id(headers.get("x-request-id")),
+            "usage.client.request_id": self._client_request_id(),
             "http.route": template,
             "usage.domain": domain_of(template),
             "http.request.method": self.method,
@@ -228,7 +222,14 @@ class UsageRequest(UsageScope):
             attributes["usage.upstream.count"] = self.upstream_count
             attributes["usage.upstream.duration"] = self.upstream_duration
             attributes["usage.upstream.response.size"] = self.upstream_received
+        if self._proxied is not None:
+            attributes.update(self._proxied.attributes)
         return attributes | self._person() | self.annotations
+
+    def _client_request_id(self) -> str | None:
+        """What the client calls the request, unless its proxy has put its own id there."""
+        sent = client_request_id(self._headers.get("x-request-id"))
+        return sent if sent != self.request_id else None
 
     def _reason(self) -> str:
         """The application's reason, unless it says ``ok`` of a failure; else the one that the outcome amounts to."""
@@ -252,7 +253,8 @@ class UsageRequest(UsageScope):
     def _person(self) -> dict[str, Any]:
         recorder, found = self.recorder, {}
         if recorder.config.personal:
-            found = personal_facts(self._headers, self._peer, recorder.config.personal)
+            client = self._peer if self._proxied is None else self._proxied.client_address
+            found = personal_facts(self._headers, client, recorder.config.personal)
         agent = self._headers.get("user-agent")
         if recorder.hash_user_agent is not None and agent:
             return {**found, "usage.user_agent.hash": recorder.hash_user_agent(agent)}

@@ -12,6 +12,14 @@ from .schema import HTTP_METHODS
 PERSONAL_LENGTH: Final = 512
 """Characters of a personal header that are kept, where it is kept at all."""
 
+HEADERS: Final = frozenset(
+    {
+        "host", "traceparent", "baggage", "x-request-id", "sentry-trace", "origin", "access-control-request-method",
+        "user-agent", "referer", "accept-language",
+    }
+)  # fmt: skip
+"""The request headers that are looked at, in lower case. No other is ever read, but for those of a declared proxy."""
+
 _METHODS: Final = {method: method for method in HTTP_METHODS}
 _VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

@@ -242,7 +242,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("geo.region.iso_code", _S, _REQUEST, "The client's region (ISO 3166-2).", "DE-BE", cap=6),
     Attribute("geo.locality.name", _S, _REQUEST, "The client's city.", "Berlin", cap=64),
     Attribute("cloud.region", _S, _REQUEST | _SERVICE, "Where the request was handled.", "fra1", cap=64),
-    Attribute("usage.execution.plane", _S, _REQUEST, "What kind of runtime handled it.", "edge", cap=64),
+    Attribute("usage.execution.plane", _S, _REQUEST, "The platform whose proxy it came through.", "vercel", cap=64),
     Attribute("usage.user_agent.hash", _S, _REQUEST, "The user agent as a keyed hash. Only with `USAGE_UA_PEPPER`.",
               "k1:77aa00ff3f2a9c11", _PSEUDONYMOUS, cap=128),
     Attribute("usage.sentry.trace_id", _S, _REQUEST, "The trace id of the `sentry-trace` header.",

@@ -14,7 +14,6 @@ from otel_usage.config import (
     AXIOM_DOMAIN,
     VARIABLES,
     FlushMode,
-    NamedCallable,
     OtlpProtocol,
     SpoolMode,
     UsageConfig,
@@ -22,6 +21,8 @@ from otel_usage.config import (
 )
 from otel_usage.errors import ConfigError, UsageError
 from otel_usage.keyed_hash import KeyedHash
+from otel_usage.named_callable import NamedCallable
+from otel_usage.trusted_proxy import TrustedProxy
 
 ON = {"USAGE_TELEMETRY": "1"}
 PEPPER = "k1:0123456789abcdef0123456789abcdef"
@@ -70,6 +71,8 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("USAGE_FLUSH", "request", "flush", FlushMode.REQUEST),
         ("USAGE_KEY_PEPPER", PEPPER, "key_pepper", PEPPER),
         ("USAGE_UA_PEPPER", PEPPER, "user_agent_pepper", PEPPER),
+        ("USAGE_TRUSTED_PROXY", "fly, 10.0.0.0/8", "proxy", TrustedProxy.parse("fly,10.0.0.0/8")),
+        ("USAGE_TRUSTED_PROXY", "none", "proxy", None),
         ("USAGE_BAGGAGE_KEY", f"new:{PEPPER}, old:{PEPPER}", "baggage_keys", {"new": PEPPER, "old": PEPPER}),
         ("USAGE_BAGGAGE_HOSTS", "b.internal:80, ,*.a.com", "baggage_hosts", {"b.internal:80", "*.a.com"}),
         ("USAGE_BAGGAGE_AUDIENCE", "b.internal", "baggage_audience", {"b.internal"}),

@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..baggage import NOTHING, restore_baggage, shed_baggage
 from ..guard import guarded
-from ..request import HEADERS, UsageRequest
+from ..request import UsageRequest
 from ..runtime import active
 from ..scope import enter, leave
 
@@ -31,7 +32,6 @@ REQUEST_KEY: Final = "otel_usage.request"
 PEER_KEY: Final = "otel_usage.peer"
 """Where the ASGI scope holds the peer of the connection, if its ``client`` may be somebody else by now."""
 
-_WANTED: Final = {name.encode(): name for name in HEADERS}
 _BAGGAGE: Final = b"baggage"
 
 
@@ -150,14 +150,19 @@ def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
     return exchange
 
 
-def _headers(sent: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+@lru_cache(maxsize=4)
+def _by_bytes(names: frozenset[str]) -> dict[bytes, str]:
+    return {name.encode(): name for name in names}
+
+
+def _headers(sent: Iterable[tuple[bytes, bytes]], wanted: Mapping[bytes, str]) -> dict[str, str]:
     """The headers that are looked at. Several of one name are one list (RFC 9110, section 5.3)."""
     found: dict[str, str] = {}
     for name, value in sent:
-        wanted = _WANTED.get(name)
-        if wanted is not None:
+        key = wanted.get(name)
+        if key is not None:
             text = value.decode("latin-1")
-            found[wanted] = f"{found[wanted]}, {text}" if wanted in found else text
+            found[key] = f"{found[key]}, {text}" if key in found else text
     return found
 
 
@@ -180,7 +185,7 @@ class Exchange:
         client = scope.get(PEER_KEY, scope.get("client"))
         if not isinstance(scope["headers"], list | tuple):
             scope["headers"] = list(scope["headers"])  # it may be an iterable that can be read once (ASGI)
-        headers = _headers(scope["headers"])
+        headers = _headers(scope["headers"], _by_bytes(recorder.headers))
         peer = client[0] if client else None
         attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)

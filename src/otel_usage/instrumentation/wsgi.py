@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..baggage import NOTHING, restore_baggage, shed_baggage
 from ..guard import guarded
-from ..request import HEADERS, UsageRequest
+from ..request import UsageRequest
 from ..runtime import active
 from ..scope import Recording, current, enter, leave
 
@@ -23,7 +24,6 @@ REQUEST_KEY: Final = "otel_usage.request"
 """Where the environ holds the request: an application within an observed one is not observed again."""
 
 _BAGGAGE: Final = "HTTP_BAGGAGE"
-_WANTED: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in HEADERS}
 
 
 class UsageWSGIMiddleware:
@@ -77,6 +77,12 @@ def _bridged(environ: Environ) -> UsageRequest | None:
     return around if isinstance(around, UsageRequest) else None
 
 
+@lru_cache(maxsize=4)
+def _by_variable(names: frozenset[str]) -> dict[str, str]:
+    """The environ's key of each header (PEP 3333, after RFC 3875)."""
+    return {f"HTTP_{name.upper().replace('-', '_')}": name for name in names}
+
+
 def _peer(environ: Environ) -> str | None:
     """The peer of the connection, also where werkzeug's ``ProxyFix`` has put the client in its place."""
     address = environ.get("werkzeug.proxy_fix.orig", environ).get("REMOTE_ADDR")
@@ -97,7 +103,7 @@ class Exchange:
     """One request and its response, as they pass by."""
 
     def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
-        headers = {name: environ[key] for key, name in _WANTED.items() if key in environ}
+        headers = {name: environ[key] for key, name in _by_variable(recorder.headers).items() if key in environ}
         method = environ.get("REQUEST_METHOD", "GET")
         attribution = _take_baggage(recorder, environ) if _BAGGAGE in environ else None
         self.request = UsageRequest(recorder, method, headers, _peer(environ), environ, attribution=attribution)
