@@ -94,6 +94,8 @@ class UsageConfig:
     """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
     personal: frozenset[str] = frozenset()
     """``USAGE_PERSONAL``: the personal attributes that are recorded. Empty: none."""
+    email_addresses: bool = False
+    """``USAGE_EMAIL_ADDRESSES``: whether e-mail addresses may leave within values. False: they are redacted."""
     dev_header: bool = False
     """``USAGE_DEV_HEADER``: answer with ``x-usage-telemetry: ok|degraded``."""
     reasons: frozenset[str] = frozenset()
@@ -319,6 +321,7 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "USAGE_BAGGAGE_AUDIENCE": ("baggage_audience", _names),
     "USAGE_PROVIDERS": ("providers", _pairs),
     "USAGE_PERSONAL": ("personal", _names),
+    "USAGE_EMAIL_ADDRESSES": ("email_addresses", _flag),
     "USAGE_DEV_HEADER": ("dev_header", _flag),
     "USAGE_SPOOL": ("spool", _spool),
     "USAGE_FLUSH": ("flush", _flush),

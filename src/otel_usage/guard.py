@@ -15,6 +15,7 @@ from traceback import extract_tb
 from typing import Final, ParamSpec, TypeVar
 
 from .errors import UsageError
+from .redaction import redact
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def say(level: int, message: str, *args: object) -> None:
 def _describe(error: BaseException) -> str:
     if isinstance(error, UsageError):
         return str(error)  # our own words, which hold no secret
-    name = type(error).__qualname__
+    name = redact(type(error).__qualname__)  # a class may be made at run time, and named by anything
     frames = extract_tb(error.__traceback__)
     if isinstance(error, TypeError) and len(frames) == 1:
         # The arguments did not fit: the interpreter's own words, which hold no values, but the names of keywords.
@@ -62,7 +63,8 @@ _QUOTED: Final = re.compile("'([^']*)'")
 
 def _identifier(quoted: re.Match[str]) -> str:
     """What was quoted, if it can be a name in somebody's code and not only in somebody's data."""
-    return quoted[0] if quoted[1].isidentifier() and len(quoted[1]) <= 40 else "'…'"
+    plain = quoted[1].isidentifier() and len(quoted[1]) <= 40 and redact(quoted[1]) == quoted[1]
+    return quoted[0] if plain else "'…'"
 
 
 def guarded(fallback: F) -> Callable[[Callable[P, T]], Callable[P, T | F]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .native import RLock
+from .redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +143,22 @@ class DropCounter:
     LIMIT = 256
     """Names that are told apart; later ones count as ``_other``, so that a hostile caller cannot fill the memory."""
 
+    LONGEST = 1024
+    """Characters of a name that are looked at. It is cut after it was redacted: half a secret has no mark."""
+
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
     def add(self, name: object, count: int = 1) -> None:
-        """Count ``name``, cut to 64 characters. Approximate under contention, which is good enough for a hint."""
-        key = name[:64] if isinstance(name, str) else "_not_a_string"
-        known = key in self._counts or len(self._counts) < self.LIMIT
-        self._counts[key if known else "_other"] += count
+        """Count ``name``, cut to 64 characters. Approximate under contention, which is good enough for a hint.
+
+        An application may make a key of anything, and the counts are shown: a name that is new here loses what looks
+        like a secret or an e-mail address.
+        """
+        key = name[: self.LONGEST] if isinstance(name, str) else "_not_a_string"
+        if key not in self._counts:
+            key = redact(key)[:64] if len(self._counts) < self.LIMIT else "_other"
+        self._counts[key] += count
 
     def counts(self) -> dict[str, int]:
         """The counts now."""

@@ -17,7 +17,7 @@ from .allowlist import filter_attributes
 from .circuit_breaker import BreakerState
 from .config import UsageConfig, unknown_variables
 from .exporters.opening import NO_TOKEN, open_exporter
-from .exporters.redacting import redacted_attributes
+from .exporters.redacting import Redactor
 from .guard import guarded, internal_errors, logger
 from .instrumentation import flask, httpx, starlette, threads, uvicorn
 from .instrumentation.hooks import HookSet
@@ -40,8 +40,9 @@ class Pipeline:
     def __init__(self, config: UsageConfig) -> None:
         self.config: Final = config
         self._drops: Final = DropCounter()
+        self._redactor: Final = Redactor(self._drops, email_addresses=config.email_addresses)
         resource = self._resource()
-        exporter = open_exporter(config, self._drops)
+        exporter = open_exporter(config, self._redactor)
         # From the last stage to the first: each is handed the one it feeds. The exporter redacts, after the queue, so
         # that no request pays for scanning its strings; the allowlist stands before it, so that nothing forbidden is
         # ever held. What cannot be kept as bytes is not kept on disk.
@@ -53,7 +54,9 @@ class Pipeline:
             schedule_delay=config.schedule_delay,
             shutdown_timeout=config.shutdown_timeout,
         )
-        self.allowlist: Final = AllowlistSpanProcessor(self.delivery, personal=config.personal, drops=self._drops)
+        self.allowlist: Final = AllowlistSpanProcessor(
+            self.delivery, personal=config.personal, email_addresses=config.email_addresses, drops=self._drops
+        )
         self.recorder: Final = Recorder(
             config,
             resource,
@@ -161,7 +164,7 @@ class Pipeline:
     def _resource(self) -> Resource:
         """What OpenTelemetry knows of the service (``OTEL_SERVICE_NAME`` and kin), allowlisted."""
         found = filter_attributes(RESOURCE, Resource.create().attributes, self._drops)
-        return Resource(redacted_attributes(found, self._drops), SCHEMA_URL)
+        return Resource(self._redactor.attributes(found), SCHEMA_URL)
 
 
 _running: Pipeline | None = None

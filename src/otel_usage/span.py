@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes
@@ -16,7 +16,7 @@ from .guard import guarded
 from .identity import UsageIdentity
 from .request import type_name
 from .runtime import active
-from .schema import RecordKind
+from .schema import RecordKind, UsageEvent
 from .scope import EVENT_LIMIT, Event, Recording, UsageScope, current, enter, leave
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_EVENTS: Final = frozenset(UsageEvent)
 
 
 class UsageSpan(Span):
@@ -67,7 +69,8 @@ class UsageSpan(Span):
         if len(self._events) < EVENT_LIMIT:
             self._events.append((time.time_ns(), name, attributes))
         else:
-            self.scope.recorder.drops.add(f"event:{name}")
+            # Free text is not even counted by its name.
+            self.scope.recorder.drops.add(f"event:{name}" if name in _EVENTS else "event:unknown")
 
     def identify(self, identity: UsageIdentity) -> None:
         """Say who it is for where the span was begun: in a thread that inherited that, no more than the thread may."""

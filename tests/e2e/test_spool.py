@@ -27,7 +27,8 @@ from otel_usage.delivery.backlog import Backlog
 from otel_usage.delivery.sender import Sent
 from otel_usage.exporters.encoder import Encoder
 from otel_usage.exporters.otlp_http import OtlpHttpExporter
-from otel_usage.ledger import Account, DropCounter, Ledger
+from otel_usage.exporters.redacting import Redactor
+from otel_usage.ledger import Account, Ledger
 from otel_usage.local.receiver import Exchange
 from otel_usage.payload import EncodedPayload, Payload
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
@@ -52,7 +53,7 @@ def disk(directory: Path, **settings: Any) -> DiskSpool:
 
 
 def payload(*names: str) -> EncodedPayload:
-    made = Encoder(DropCounter())([span(name) for name in names]).payload
+    made = Encoder(Redactor())([span(name) for name in names]).payload
     assert isinstance(made, EncodedPayload)
     return made
 

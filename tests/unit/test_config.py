@@ -78,6 +78,8 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("USAGE_BAGGAGE_AUDIENCE", "b.internal", "baggage_audience", {"b.internal"}),
         ("USAGE_PROVIDERS", " A.com = a ,*.b.com=b=c,", "providers", {"a.com": "a", "*.b.com": "b=c"}),
         ("USAGE_PERSONAL", "client.address, ,usage.referer", "personal", {"client.address", "usage.referer"}),
+        ("USAGE_EMAIL_ADDRESSES", "1", "email_addresses", True),
+        ("USAGE_EMAIL_ADDRESSES", "0", "email_addresses", False),
         ("USAGE_DEV_HEADER", "1", "dev_header", True),
         ("USAGE_DEV_HEADER", "0", "dev_header", False),
     ],
@@ -147,6 +149,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config.axiom_token is config.identity is config.key_pepper is config.user_agent_pepper is None
     assert not config.personal
     assert not config.dev_header
+    assert not config.email_addresses
 
 
 @pytest.mark.parametrize(
@@ -176,6 +179,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("USAGE_IDENTITY", ".relative:who", "module:callable"),
         ("USAGE_PERSONAL", "usage.customer.id", "client.address"),
         ("USAGE_DEV_HEADER", "yes", "1 or 0"),
+        ("USAGE_EMAIL_ADDRESSES", "true", "1 or 0"),
     ],
 )
 def test_a_bad_value_is_one_error_that_names_the_variable_the_value_and_what_it_takes(

@@ -139,14 +139,15 @@ def _replay_file(config: UsageConfig, file: SpoolFile, ends: float) -> str:
     from ..delivery.gate import Gate
     from ..delivery.sender import Sender
     from ..exporters.opening import open_exporter
-    from ..ledger import DropCounter, Ledger
+    from ..exporters.redacting import Redactor
+    from ..ledger import Ledger
     from ..spool.contract import REPLAY_PAUSE
     from ..spool.opening import disk_spool
 
     assert file.origin is not None
     if file.path.stat().st_uid != os.geteuid():
         raise CommandError(f"{file.path} belongs to another user: run this as that user")
-    exporter = open_exporter(config, DropCounter())
+    exporter = open_exporter(config, Redactor())  # of spans that were redacted before they were spooled
     gate = Gate(CircuitBreaker(time.monotonic), time.monotonic)
     attempts = Attempts(exporter, meanwhile=lambda: None, until=lambda: ends)
     ledger = Ledger()

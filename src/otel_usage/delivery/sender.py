@@ -69,7 +69,7 @@ class Sender:
                 sent.settled[Account.ACCEPTED] += count - rejected
                 sent.settled[Account.REJECTED] += rejected
                 if rejected:
-                    words = redact(message)[:200]  # the sink's words, which may repeat what it was sent
+                    words = redact(message[:2000])[:200]  # the sink's words, which may repeat what it was sent
                     self._partial_log.warn("the sink rejected %d of %d spans: %r", rejected, count, words)
             case BadData():
                 sent.settled[Account.REJECTED] += count

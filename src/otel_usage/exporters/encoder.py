@@ -8,21 +8,20 @@ from typing import Final
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
-from ..ledger import DropCounter
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
 from .outcome import Prepared
-from .redacting import redacted_span
+from .redacting import Redactor
 
 SLICE: Final = 32
 """Spans that are encoded at a stretch. Between slices the interpreter lock is free for requests."""
 
 
 class Encoder:
-    """Makes spans into payloads, with every string redacted. What is redacted is counted by key."""
+    """Makes spans into payloads, with every string redacted."""
 
-    def __init__(self, drops: DropCounter) -> None:
-        self._drops = drops
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
 
     def __call__(self, spans: Sequence[ReadableSpan]) -> Prepared:
         """A payload of all ``spans`` that can be written as OTLP. Never raises."""
@@ -49,6 +48,6 @@ class Encoder:
     def _encoded(self, spans: Sequence[ReadableSpan]) -> bytes | None:
         """The request. None: protobuf takes one of them for nothing that it could be."""
         try:
-            return encode_spans([redacted_span(span, self._drops) for span in spans]).SerializeToString()
+            return encode_spans([self._redactor.span(span) for span in spans]).SerializeToString()
         except Exception:  # protobuf's own: a lone surrogate, a number beyond 64 bits, an id of a wrong length
             return None

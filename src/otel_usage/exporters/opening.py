@@ -6,15 +6,15 @@ from typing import Final
 
 from ..config import OtlpProtocol, UsageConfig
 from ..guard import logger
-from ..ledger import DropCounter
 from .outcome import NowhereExporter, UsageExporter
+from .redacting import Redactor
 
 NO_TOKEN: Final = "no_token"
 """The reason that spans are dropped for where they would go to Axiom and there is no token."""
 
 
-def open_exporter(config: UsageConfig, drops: DropCounter) -> UsageExporter:
-    """The exporter to a configuration's sink. ``drops`` counts what is redacted.
+def open_exporter(config: UsageConfig, redactor: Redactor) -> UsageExporter:
+    """The exporter to a configuration's sink. ``redactor`` takes out of spans what must not leave.
 
     Raises:
         ConfigError: the environment names a proxy for the endpoint that is none.
@@ -30,7 +30,7 @@ def open_exporter(config: UsageConfig, drops: DropCounter) -> UsageExporter:
     if config.otlp_protocol is OtlpProtocol.GRPC:
         from .otlp_grpc import OtlpGrpcExporter
 
-        return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout, drops)
+        return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout, redactor)
     from .otlp_http import OtlpHttpExporter
 
-    return OtlpHttpExporter(config.endpoint, headers, config.export_timeout, drops)
+    return OtlpHttpExporter(config.endpoint, headers, config.export_timeout, redactor)

@@ -20,7 +20,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .._version import __version__
-from ..ledger import DropCounter
 from ..payload import EncodedPayload, Payload
 from .encoder import Encoder
 from .outcome import (
@@ -35,6 +34,7 @@ from .outcome import (
     TooLarge,
     UsageExporter,
 )
+from .redacting import Redactor
 
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -43,15 +43,15 @@ class OtlpGrpcExporter(UsageExporter):
     """Sends spans to an OTLP/gRPC endpoint. ``OTEL_EXPORTER_OTLP_HEADERS`` is not read, as with OTLP/HTTP."""
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, drops: DropCounter | None = None
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, redactor: Redactor | None = None
     ) -> None:
         """``endpoint`` is ``http://host:port`` (plain text) or ``https://host:port``; ``timeout``: seconds of a call;
-        ``drops`` counts what is redacted.
+        ``redactor`` takes out what must not leave; None: one that lets no e-mail address out, either.
         """
         self.timeout = timeout
         self._endpoint = urlsplit(endpoint)
         self._metadata = tuple((name.lower(), value) for name, value in headers.items())
-        self._encode = Encoder(drops or DropCounter())
+        self._encode = Encoder(redactor or Redactor())
         self._call: Any = None
         self._connect()
 

@@ -22,7 +22,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from .._version import __version__
 from ..config import is_loopback
 from ..errors import ConfigError
-from ..ledger import DropCounter
 from ..payload import EncodedPayload, Payload
 from .encoder import Encoder
 from .outcome import (
@@ -37,6 +36,7 @@ from .outcome import (
     TooLarge,
     UsageExporter,
 )
+from .redacting import Redactor
 
 _ANSWER_LIMIT: Final = 1 << 20
 
@@ -48,16 +48,17 @@ class OtlpHttpExporter(UsageExporter):
     """
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, drops: DropCounter | None = None
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, redactor: Redactor | None = None
     ) -> None:
         """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt,
-        and of each operation on its socket; ``drops`` counts what is redacted.
+        and of each operation on its socket; ``redactor`` takes out what must not leave;
+        None: one that lets no e-mail address out, either.
 
         Raises:
             ConfigError: the environment names a proxy for the endpoint that is none.
         """
         self.timeout = timeout
-        self._encode = Encoder(drops or DropCounter())
+        self._encode = Encoder(redactor or Redactor())
         self._shut_down = False
         self._endpoint = endpoint
         self._headers = {

@@ -14,7 +14,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 from .._version import __version__
 from ..allowlist import filter_attributes, span_name
 from ..distinct import DistinctValues
-from ..exporters.redacting import redacted_attributes
+from ..exporters.redacting import Redactor
 from ..guard import guarded
 from ..ledger import DropCounter
 from ..recorder import UsageReadableSpan
@@ -37,8 +37,8 @@ class AllowlistSpanProcessor(SpanProcessor):
     It wraps its downstream because processors of a provider are siblings that share one frozen span. A span that is not
     usage (neither SERVER nor CLIENT, and without ``usage.kind``), or that has no valid ids, goes no further. Names are
     made anew from allowed attributes; status descriptions, tracestate, attributes of links, the instrumentation scope
-    and unknown events do not leave. Values that look like secrets are redacted. Keys of older semantic conventions are
-    taken for their current ones.
+    and unknown events do not leave. Values that look like secrets or e-mail addresses are redacted. Keys
+    of older semantic conventions are taken for their current ones.
 
     Spans that this package made have passed the schema already and go straight on.
     """
@@ -48,11 +48,15 @@ class AllowlistSpanProcessor(SpanProcessor):
         downstream: SpanProcessor,
         *,
         personal: frozenset[str] = frozenset(),
+        email_addresses: bool = False,
         drops: DropCounter | None = None,
     ) -> None:
-        """``personal``: the personal attributes that may leave; none by default. ``drops`` counts what was dropped."""
+        """``personal``: the personal attributes that may leave; none by default. ``email_addresses``: whether values
+        may hold any; they are redacted by default. ``drops`` counts what was dropped or redacted.
+        """
         self.downstream: Final = downstream
         self.drops: Final = drops if drops is not None else DropCounter()
+        self._redactor = Redactor(self.drops, email_addresses=email_addresses)
         self._withheld = PERSONAL_KEYS - personal
         self._distinct = DistinctValues(self.drops)
         self._last_resource: tuple[Resource, Resource] | None = None
@@ -103,7 +107,7 @@ class AllowlistSpanProcessor(SpanProcessor):
         for key in self._withheld & current.keys():
             del current[key]
             self.drops.add(key)
-        return redacted_attributes(filter_attributes(place, current, self.drops), self.drops)
+        return self._redactor.attributes(filter_attributes(place, current, self.drops))
 
     def _event(self, event: Event) -> Event:
         return Event(event.name, self._filter(event.name, event.attributes or {}), event.timestamp)
