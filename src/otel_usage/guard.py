@@ -15,7 +15,6 @@ from traceback import extract_tb
 from typing import Final, ParamSpec, TypeVar
 
 from .errors import UsageError
-from .redaction import redact
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +48,8 @@ def say(level: int, message: str, *args: object) -> None:
 def _describe(error: BaseException) -> str:
     if isinstance(error, UsageError):
         return str(error)  # our own words, which hold no secret
+    from .redaction import redact  # where it is needed: this module is loaded where usage is off, too
+
     name = redact(type(error).__qualname__)  # a class may be made at run time, and named by anything
     frames = extract_tb(error.__traceback__)
     if isinstance(error, TypeError) and len(frames) == 1:
@@ -63,6 +64,8 @@ _QUOTED: Final = re.compile("'([^']*)'")
 
 def _identifier(quoted: re.Match[str]) -> str:
     """What was quoted, if it can be a name in somebody's code and not only in somebody's data."""
+    from .redaction import redact
+
     plain = quoted[1].isidentifier() and len(quoted[1]) <= 40 and redact(quoted[1]) == quoted[1]
     return quoted[0] if plain else "'…'"
 
