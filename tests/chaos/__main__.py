@@ -22,6 +22,7 @@ from tests.chaos import scenario, table
 from tests.chaos.faults import FAULTS
 from tests.chaos.scenario import Plan, Result
 from tests.chaos.service import VARIANTS
+from tests.pages import put_into
 
 QUICK_FAULTS = ("503", "hang", "restart")
 DEFAULT_FAULTS = (*(name for name in FAULTS if name != "hang_taken"), "kill9", "restart")
@@ -46,7 +47,7 @@ def main() -> None:
         command = shlex.join(["python", "-m", "tests.chaos", *sys.argv[1:]])
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         page, _, section = arguments.into.partition("#")
-        table.put_into(Path(page), section, table.markdown(results, command=command, date=today, notes=notes))
+        put_into(Path(page), section, table.markdown(results, command=command, date=today, notes=notes))
 
 
 def parse() -> argparse.Namespace:

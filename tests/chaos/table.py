@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from tests.chaos.scenario import Result
 
@@ -97,19 +96,6 @@ def markdown(results: Iterable[Result], *, command: str, date: str, notes: Seque
     facts = [f"Command: `{command}`", f"Date: {date}", f"Versions: {', '.join(versions())}", *notes]
     listed = "\n".join(f"- {fact}" for fact in facts)
     return f"{table}\n\n{listed}\n"
-
-
-def put_into(page: Path, section: str, text: str) -> None:
-    """Put ``text`` in the place of what is between ``<!-- section -->`` and ``<!-- /section -->`` on a page.
-
-    Raises:
-        ValueError: there is no such section.
-    """
-    before, start, rest = page.read_text().partition(f"<!-- {section} -->\n")
-    _, end, after = rest.partition(f"<!-- /{section} -->")
-    if not start or not end:
-        raise ValueError(f"{page} has no section {section}")
-    page.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 
 def versions() -> list[str]:

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from ..pages import put_into
+
 ROOT: Final = Path(__file__).parents[2]
-DOC: Final = ROOT / "docs" / "security.md"
 SECONDS_BEYOND: Final = 120.0
 
 
@@ -33,7 +34,7 @@ def main() -> int:
     table = "\n".join(["| target | inputs |", "|---|---|", *(f"| {n} | {c:,} |" for n, c in counts.items())])
     print(table)
     if arguments.into_docs:
-        write(table)
+        put_into(ROOT / "docs" / "security.md", "fuzz", table)
     return 0
 
 
@@ -76,12 +77,6 @@ def fuzz(name: str, runs: int, seconds: int) -> int:
     atheris.Setup([sys.argv[0], *limits], once)
     atheris.Fuzz()
     return 0
-
-
-def write(table: str) -> None:
-    """Put the table between its markers."""
-    text = DOC.read_text()
-    DOC.write_text(re.sub(r"(?<=<!-- fuzz -->\n).*?(?=\n<!-- /fuzz -->)", lambda _: table, text, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

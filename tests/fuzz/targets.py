@@ -26,12 +26,17 @@ from otel_usage.request_facts import (
     trace_id_of,
 )
 from otel_usage.schema import BY_KEY, CACHE_TIERS, HTTP_METHODS, PERSONAL_KEYS
+from otel_usage.trusted_proxy import ProxyFacts, TrustedProxy
 
 Target = Callable[[bytes], None]
 
 BANDS: Final = UsageConfig().cache_bands
 HOSTS: Final = HostPatterns("X", ["pricing.internal", "*.svc.local:80", "10.0.0.7"])
 BAGGAGE: Final = UsageBaggage(AttributionSigner({"k1": "0123456789abcdef"}, HOSTS), HOSTS, DropCounter())
+PROXIES: Final = tuple(
+    proxy for text in ("10.0.0.0/8", "aws-alb", "fly,10.0.0.0/8", "cloudflare,10.0.0.0/8")
+    if (proxy := TrustedProxy.parse(text)) is not None
+)  # fmt: skip
 
 
 def headers(data: bytes) -> None:
@@ -77,6 +82,20 @@ def baggage(data: bytes) -> None:
     assert not names & MEMBERS
 
 
+def proxies(data: bytes) -> None:
+    """A declared proxy's headers, from a peer that is it, and from one that is not."""
+    text = data.decode("latin-1")
+    for declared in PROXIES:
+        sent = dict.fromkeys(declared.headers, text)
+        assert declared.facts(sent, "198.51.100.7") == ProxyFacts()
+        assert declared.facts(sent, text).client_address != text or canonical_host(text) is not None
+        found = declared.facts(sent, "10.0.0.1")
+        for key, value in found.attributes.items():
+            assert BY_KEY[key].accept(value) == value, key
+        assert found.request_id is None or BY_KEY["usage.request.id"].accept(found.request_id)
+        assert found.client_address is None or canonical_host(found.client_address) is not None
+
+
 def tokens(data: bytes) -> None:
     """A signature: none is made up."""
     assert isinstance(BAGGAGE._signer.verify("k1." + data.decode("latin-1")), str)
@@ -103,5 +122,5 @@ def secrets(data: bytes) -> None:
 
 
 TARGETS: Final[Mapping[str, Target]] = {
-    target.__name__: target for target in (headers, hosts, baggage, tokens, exports, secrets)
+    target.__name__: target for target in (headers, hosts, baggage, proxies, tokens, exports, secrets)
 }
