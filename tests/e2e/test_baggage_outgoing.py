@@ -149,16 +149,32 @@ INSTRUMENTORS: Final = (
 
 
 @contextlib.contextmanager
-def instrumented() -> Iterator[None]:
-    """Every official instrumentation of a client, on."""
-    made = [instrumentor() for instrumentor in INSTRUMENTORS]
-    for instrumentor in made:
-        instrumentor.instrument(tracer_provider=TracerProvider())
+def instrumented(*order: Callable[[], object]) -> Iterator[None]:
+    """Every official instrumentation of a client, on. ``order``: what is done when, among them ours."""
     try:
+        for step in order or INSTRUMENTORS:
+            if step in INSTRUMENTORS:
+                step().instrument(tracer_provider=TracerProvider())  # type: ignore[attr-defined]
+            else:
+                step()
         yield
     finally:
-        for instrumentor in made:
-            instrumentor.uninstrument()
+        for instrumentor in INSTRUMENTORS:
+            instrumentor().uninstrument()
+
+
+ORDERS: Final = [(at, direction) for at in range(len(INSTRUMENTORS) + 1) for direction in (1, -1)]
+"""Where ours comes among theirs, and which way round they are."""
+
+
+@pytest.fixture(params=ORDERS, ids=lambda order: f"ours-at-{order[0]}-{'reversed' if order[1] < 0 else 'forward'}")
+def in_order(request: pytest.FixtureRequest, switch_on: Callable[..., None], ours: Mirror) -> Iterator[None]:
+    """Usage and every official instrumentation of a client, switched on in one of the orders."""
+    at, direction = request.param
+    steps: list[Callable[[], object]] = list(INSTRUMENTORS[::direction])
+    steps.insert(at, lambda: switch_on(baggage_key=KEY, baggage_hosts={f"127.0.0.1:{ours.port}"}))
+    with instrumented(*steps):
+        yield
 
 
 @pytest.mark.parametrize("get", HOOKED)
@@ -176,34 +192,17 @@ def test_every_other_host_is_told_nothing(trusting: None, ours: Mirror, theirs: 
     assert CUSTOMER not in str(theirs.calls)
 
 
-@pytest.mark.parametrize("get", CLIENTS)
-@pytest.mark.parametrize("ours_first", [True, False], ids=["ours-first", "theirs-first"])
-def test_no_official_instrumentation_tells_another_host_in_any_order(
-    switch_on: Callable[..., None], ours: Mirror, theirs: Mirror, get: Get, ours_first: bool
-) -> None:
-    settings = {"baggage_key": KEY, "baggage_hosts": {f"127.0.0.1:{ours.port}"}}
-    if ours_first:
-        switch_on(**settings)
-    with instrumented():
-        if not ours_first:
-            switch_on(**settings)
-        for_the_customer(lambda: get(theirs.url))
-    assert theirs.baggage() == ["team=blue"], "the application's own baggage goes where it always went"
-    assert CUSTOMER not in str(theirs.calls)
+def test_no_official_instrumentation_tells_another_host_in_any_order(in_order: None, theirs: Mirror) -> None:
+    for get in CLIENTS:
+        for_the_customer(lambda get=get: get(theirs.url))  # type: ignore[misc]
+        assert theirs.baggage() == ["team=blue"], "the application's own baggage goes where it always went"
+        assert CUSTOMER not in str(theirs.calls)
+        theirs.calls.clear()
 
 
 @pytest.mark.parametrize("get", HOOKED)
-@pytest.mark.parametrize("ours_first", [True, False], ids=["ours-first", "theirs-first"])
-def test_the_customer_goes_beside_the_applications_own_baggage(
-    switch_on: Callable[..., None], ours: Mirror, get: Get, ours_first: bool
-) -> None:
-    settings = {"baggage_key": KEY, "baggage_hosts": {f"127.0.0.1:{ours.port}"}}
-    if ours_first:
-        switch_on(**settings)
-    with instrumented():
-        if not ours_first:
-            switch_on(**settings)
-        for_the_customer(lambda: get(ours.url))
+def test_the_customer_goes_beside_the_applications_own_baggage(in_order: None, ours: Mirror, get: Get) -> None:
+    for_the_customer(lambda: get(ours.url))
     assert ours.members().keys() == {"team", *MEMBERS}
     assert ours.members()["team"] == "blue"
 

@@ -72,7 +72,7 @@ def fuzz(name: str, runs: int, seconds: int) -> int:
         TARGETS[name](data)
         assert internal_errors() == {}
 
-    limits = [f"-runs={runs}", f"-max_total_time={seconds}", "-max_len=4096", "-print_final_stats=0"]
+    limits = [f"-runs={runs}", f"-max_total_time={seconds}", "-max_len=4096", "-timeout=60", "-print_final_stats=0"]
     os.chdir("/tmp" if Path("/tmp").is_dir() else ROOT)  # where libFuzzer leaves an input that failed
     atheris.Setup([sys.argv[0], *limits], once)
     atheris.Fuzz()

