@@ -64,16 +64,24 @@ class Mirror:
         return dict(member.split("=", 1) for member in self.baggage()[0].split(","))
 
 
-@pytest.fixture
-def ours() -> Iterator[Mirror]:
-    with _mirror() as mirror:
-        yield mirror
+@pytest.fixture(scope="module")
+def mirrors() -> Iterator[tuple[Mirror, Mirror]]:
+    with _mirror() as first, _mirror() as second:
+        yield first, second
 
 
 @pytest.fixture
-def theirs() -> Iterator[Mirror]:
-    with _mirror() as mirror:
-        yield mirror
+def ours(mirrors: tuple[Mirror, Mirror]) -> Mirror:
+    """A service of one's own."""
+    mirrors[0].calls.clear()
+    return mirrors[0]
+
+
+@pytest.fixture
+def theirs(mirrors: tuple[Mirror, Mirror]) -> Mirror:
+    """A third party's."""
+    mirrors[1].calls.clear()
+    return mirrors[1]
 
 
 @contextlib.contextmanager
