@@ -10,10 +10,8 @@ import threading
 from typing import Any, Final
 
 import wrapt
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from . import metrics
-from .allowlist import filter_attributes
 from .circuit_breaker import BreakerState
 from .config import UsageConfig, unknown_variables
 from .exporters.opening import NO_TOKEN, open_exporter
@@ -26,7 +24,7 @@ from .processors.allowlist import AllowlistSpanProcessor
 from .processors.circuit_breaking import CircuitBreakingSpanProcessor
 from .recorder import Recorder
 from .runtime import activate
-from .schema import RESOURCE, SCHEMA_URL
+from .service import service_name, service_resource
 from .spool.opening import open_spool
 from .status import EMPTY_FLUSH, OFF, FlushReport, UsageHealth
 
@@ -41,14 +39,14 @@ class Pipeline:
         self.config: Final = config
         self._drops: Final = DropCounter()
         self._redactor: Final = Redactor(self._drops, email_addresses=config.email_addresses)
-        resource = self._resource()
+        resource = service_resource(self._redactor, self._drops)
         exporter = open_exporter(config, self._redactor)
         # From the last stage to the first: each is handed the one it feeds. The exporter redacts, after the queue, so
         # that no request pays for scanning its strings; the allowlist stands before it, so that nothing forbidden is
         # ever held. What cannot be kept as bytes is not kept on disk.
         self.delivery: Final = CircuitBreakingSpanProcessor(
             exporter,
-            spool=open_spool(config, str(resource.attributes.get(SERVICE_NAME, ""))) if exporter.durable else None,
+            spool=open_spool(config, service_name(resource)) if exporter.durable else None,
             queue_size=config.queue_size,
             batch_size=config.batch_size,
             schedule_delay=config.schedule_delay,
@@ -160,11 +158,6 @@ class Pipeline:
         if ledger != self._said:
             self._said = ledger
             logger.log(logging.INFO if ledger.delivered else logging.WARNING, "usage: %s", ledger)
-
-    def _resource(self) -> Resource:
-        """What OpenTelemetry knows of the service (``OTEL_SERVICE_NAME`` and kin), allowlisted."""
-        found = filter_attributes(RESOURCE, Resource.create().attributes, self._drops)
-        return Resource(self._redactor.attributes(found), SCHEMA_URL)
 
 
 _running: Pipeline | None = None

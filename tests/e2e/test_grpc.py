@@ -32,6 +32,7 @@ from otel_usage.exporters.otlp_grpc import OtlpGrpcExporter
 from otel_usage.exporters.outcome import Accepted, BadData, Failed, Misconfigured, Outcome, RetryLater
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
 from tests.conftest import TOKEN
+from tests.servers import listening
 
 METADATA = {"Authorization": f"Bearer {TOKEN}", "X-Axiom-Dataset": "api_usage"}
 
@@ -97,6 +98,22 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.stop()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_a_call_that_is_not_encrypted_goes_past_any_proxy(
+    server: Server, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with listening() as proxy:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        exporter = OtlpGrpcExporter(server.endpoint, METADATA, timeout=5.0)
+        assert send(exporter, "a") == Accepted()
+        exporter.shutdown()
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def send(exporter: OtlpGrpcExporter, *names: str) -> Outcome:

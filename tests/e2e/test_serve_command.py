@@ -22,6 +22,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
 from otel_usage.cli import main
+from otel_usage.local.http_server import HttpServer
+from otel_usage.local.messages import Request, Response
 from otel_usage.local.report import build_report
 from otel_usage.local.store import UsageStore
 
@@ -162,11 +164,50 @@ def test_with_a_token_both_exports_and_reports_need_it(tmp_path: Path) -> None:
         send(served.url, ["acme"], token="secret-token")
         refused = run("report", "--endpoint", served.url)
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert "set USAGE_SINK_TOKEN" in one_line(refused.stderr)
+        assert "USAGE_SINK_TOKEN" in one_line(refused.stderr)
         assert get(served.url, "/v1/usage/report", Authorization="Bearer wrong")[0] == 401
         allowed = run("report", "--endpoint", served.url, "--json", token="secret-token")
         assert json.loads(allowed.stdout)["totals"]["requests"] == 1
         assert served.stop()[0] == 0
+
+
+def test_who_has_no_token_cannot_even_send_a_body(tmp_path: Path) -> None:
+    with serve(tmp_path / "usage.duckdb", token="secret-token") as served:
+        with socket.create_connection(("127.0.0.1", urlsplit(served.url).port or 0), TIMEOUT) as connection:
+            connection.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16000000\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 401 "), "before the first byte of the body"
+        served.stop()
+
+
+def test_what_is_kept_is_the_users_alone(tmp_path: Path) -> None:
+    with serve(tmp_path / "usage.duckdb") as served:
+        send(served.url, ["acme"])
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        served.stop()
+    assert modes
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_the_token_goes_to_no_server_that_was_not_named_and_over_no_open_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+
+    def listener(request: Request) -> Response:
+        seen.append(request.header("Authorization"))
+        return Response(404)
+
+    db = tmp_path / "usage.duckdb"
+    monkeypatch.setenv("USAGE_SINK_TOKEN", "secret-token")
+    with HttpServer(listener) as other, serve(db, token="secret-token"):
+        monkeypatch.setattr("otel_usage.cli.report.DEFAULT_ENDPOINT", other.url)
+        assert main(["report", "--db", str(db)]) == 2
+    assert seen == [""]
+    for endpoint in ("http://sink.example:4318", "http://ann:hunter2@127.0.0.1:1", "https://[::1"):
+        assert main(["report", "--endpoint", endpoint]) == 2
+    printed = capsys.readouterr()
+    assert "in the clear" in printed.err
+    assert "hunter2" not in printed.err + printed.out
 
 
 def test_beyond_this_machine_a_token_is_required(tmp_path: Path) -> None:

@@ -50,6 +50,22 @@ def left(stub: AxiomStub, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_service_whose_name_must_not_leave_finds_what_it_has_kept(
+    stub: AxiomStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "billing-ann@example.com")
+    stub.fail_with(Status(503))
+    usage.instrument(usage.UsageConfig(otlp_endpoint=stub.url, axiom_token=TOKEN, spool=tmp_path))
+    with usage.usage_span("work"):
+        pass
+    usage.uninstrument()
+    stub.heal()
+    ended = spool(stub, tmp_path, "replay")
+    assert ended.returncode == 0, ended.stderr
+    assert "1 spans accepted" in ended.stdout
+    assert "ann@example.com" not in ended.stdout + ended.stderr
+
+
 def test_status_says_what_is_kept_for_whom(stub: AxiomStub, left: Path) -> None:
     ended = spool(stub, left, "status")
     assert ended.returncode == 0

@@ -8,6 +8,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from .command import CommandError
 from .serve import DEFAULT_DB, DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
@@ -58,12 +59,14 @@ def _report(arguments: argparse.Namespace) -> UsageReport:
     from ..local.errors import StoreLockedError
 
     if arguments.endpoint is not None:
-        return _of_server(arguments.endpoint, arguments.since)
+        _check_endpoint(arguments.endpoint)
+        return _of_server(arguments.endpoint, arguments.since, os.environ.get(TOKEN_VARIABLE))
     try:
         return _of_file(arguments.db, arguments.since)
     except StoreLockedError as locked:
         try:
-            return _of_server(DEFAULT_ENDPOINT, arguments.since)
+            # Whoever may listen there has not been named, and is not told the token.
+            return _of_server(DEFAULT_ENDPOINT, arguments.since, None)
         except CommandError as error:
             raise CommandError(f"{locked}; {error}") from error
 
@@ -76,12 +79,13 @@ def _of_file(path: str, age: timedelta | None) -> UsageReport:
         return build_report(store, None if age is None else datetime.now(UTC) - age)
 
 
-def _of_server(endpoint: str, age: timedelta | None) -> UsageReport:
+def _of_server(endpoint: str, age: timedelta | None, token: str | None) -> UsageReport:
     from ..local.report import UsageReport
 
-    status, body = _get(endpoint, age)
+    status, body = _get(endpoint, age, token)
     if status == 401:
-        raise CommandError(f"{endpoint} wants a token: set {TOKEN_VARIABLE} to the one that it was started with")
+        wanted = f"{TOKEN_VARIABLE} has to be the one that it was started with, and --endpoint has to name it"
+        raise CommandError(f"{endpoint} wants a token: {wanted}")
     try:
         if status == 200:
             return UsageReport.from_dict(json.loads(body))
@@ -90,12 +94,11 @@ def _of_server(endpoint: str, age: timedelta | None) -> UsageReport:
     raise CommandError(f"{endpoint} answered {status} and no report: is it `otel-usage serve` of this version?")
 
 
-def _get(endpoint: str, age: timedelta | None) -> tuple[int, bytes]:
+def _get(endpoint: str, age: timedelta | None, token: str | None) -> tuple[int, bytes]:
     import urllib3
 
     from ..local.sink import REPORT_PATH
 
-    token = os.environ.get(TOKEN_VARIABLE)
     query = "" if age is None else f"?since={age.total_seconds():.0f}"
     try:
         with urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False) as pool:
@@ -109,6 +112,24 @@ def _get(endpoint: str, age: timedelta | None) -> tuple[int, bytes]:
             return answer.status, answer.data
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise CommandError(f"no answer from {endpoint}: name a running `otel-usage serve` with --endpoint") from error
+
+
+def _check_endpoint(text: str) -> None:
+    """A server's URL. One with a user in it may hold a password, and one that would send the token in the clear to
+    another machine is no place for it.
+    """
+    from ..config import is_loopback
+
+    if "@" in text:
+        raise CommandError("--endpoint takes no URL with a user in it, and does not show it")
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        url = urlsplit("")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise CommandError(f"--endpoint is {text!r}; it takes an http:// or https:// URL, such as {DEFAULT_ENDPOINT}")
+    if os.environ.get(TOKEN_VARIABLE) and url.scheme == "http" and not is_loopback(url.hostname):
+        raise CommandError(f"{text} would be sent the token of {TOKEN_VARIABLE} in the clear: use https://")
 
 
 def _age(text: str) -> timedelta:

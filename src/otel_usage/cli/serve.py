@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..local.sink import LocalSink
     from ..local.store import UsageStore
 
+    os.umask(0o077)  # what is kept is this user's alone: the database, and the log that DuckDB writes beside it
     token = os.environ.get(TOKEN_VARIABLE) or None
     if token is None and not _is_loopback(arguments.host):
         raise CommandError(f"{arguments.host} lets other machines in: set a token in {TOKEN_VARIABLE}")
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve(sink: LocalSink, store: UsageStore, arguments: argparse.Namespace, wait: Callable[[], object]) -> None:
     from ..local.http_server import HttpServer
 
-    server = HttpServer(sink, host=arguments.host, port=arguments.port)
+    server = HttpServer(sink, host=arguments.host, port=arguments.port, admit=sink.admit)
     try:
         server.start()
     except OSError as error:

@@ -50,14 +50,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "status":
         print(_as_json(files) if arguments.json else _as_text(files, _directory(config)))
     else:
-        _replay(config, files, arguments.service or _service(), time.monotonic() + arguments.timeout)
+        _replay(config, files, arguments.service or _service(config), time.monotonic() + arguments.timeout)
     return 0
 
 
-def _service() -> str:
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+def _service(config: UsageConfig) -> str:
+    """The name as the service's own process spools under it, which is one that may leave."""
+    from ..exporters.redacting import Redactor
+    from ..ledger import DropCounter
+    from ..service import service_name, service_resource
 
-    return str(Resource.create().attributes.get(SERVICE_NAME, ""))
+    drops = DropCounter()
+    return service_name(service_resource(Redactor(drops, email_addresses=config.email_addresses), drops))
 
 
 def _directory(config: UsageConfig) -> Path:

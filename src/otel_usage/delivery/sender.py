@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from ..exporters.outcome import Accepted, BadData, Discarded, Outcome, Settling, TooLarge
 from ..ledger import Account
 from ..payload import Payload
-from ..redaction import redact
 from .gate import REFUSALS, Gate
 from .paced_log import PacedLog
 
@@ -64,13 +63,13 @@ class Sender:
 
     def _settle(self, outcome: Settling, count: int, sent: Sent) -> None:
         match outcome:
-            case Accepted(rejected=claimed, message=message):
+            case Accepted(rejected=claimed):
                 rejected = min(max(claimed, 0), count)
                 sent.settled[Account.ACCEPTED] += count - rejected
                 sent.settled[Account.REJECTED] += rejected
                 if rejected:
-                    words = redact(message[:2000])[:200]  # the sink's words, which may repeat what it was sent
-                    self._partial_log.warn("the sink rejected %d of %d spans: %r", rejected, count, words)
+                    # Why, only the sink can say: its words may repeat what it was sent, and are not logged.
+                    self._partial_log.warn("the sink rejected %d of %d spans", rejected, count)
             case BadData():
                 sent.settled[Account.REJECTED] += count
             case TooLarge():

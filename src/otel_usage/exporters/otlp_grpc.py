@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .._version import __version__
+from ..config import is_loopback
 from ..payload import EncodedPayload, Payload
 from .encoder import Encoder
 from .outcome import (
@@ -87,7 +88,12 @@ class OtlpGrpcExporter(UsageExporter):
             "compression": grpc.Compression.Gzip,
             "options": [("grpc.primary_user_agent", f"otel-usage/{__version__}")],
         }
-        if self._endpoint.scheme == "https":
+        encrypted = self._endpoint.scheme == "https"
+        if not encrypted or is_loopback(self._endpoint.hostname or ""):
+            # A proxy that the environment names would read the token of a call that is not encrypted, and could answer
+            # in the sink's place.
+            settings["options"].append(("grpc.enable_http_proxy", 0))
+        if encrypted:
             self._channel = grpc.secure_channel(self._endpoint.netloc, grpc.ssl_channel_credentials(), **settings)
         else:
             self._channel = grpc.insecure_channel(self._endpoint.netloc, **settings)

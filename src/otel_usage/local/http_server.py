@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -44,9 +47,13 @@ Handler = Callable[[Request], Response | Transmission]
 """Answers one request. Called from many threads. What it raises is logged and answered with a 500."""
 
 
+Admission = Callable[[Request], Response | None]
+"""Looks at a request without its body. None: it may go on; else the answer."""
+
+
 class HttpServer:
-    """Serves one handler until it is closed. Each connection has a thread and is kept alive, 256 of them at most: one
-    more is closed at once, so that nobody takes up a thread for each of thousands.
+    """Serves one handler until it is closed. Each connection has a thread and is kept alive, 256 of them at most: for
+    one more, the one that has kept us waiting longest is closed, so that nobody takes up all of them by opening them.
 
     A request with a body needs ``Content-Length``: a chunked body is answered with 411. Bound to a loopback address, a
     ``Host`` that is not a name of this machine is answered with 403, so that no web page can reach it by rebinding a
@@ -54,10 +61,20 @@ class HttpServer:
     """
 
     def __init__(
-        self, handler: Handler, *, host: str = "127.0.0.1", port: int = 0, max_body_bytes: int = MAX_BODY_BYTES
+        self,
+        handler: Handler,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        admit: Admission | None = None,
     ) -> None:
-        """``port`` 0: any free one. ``max_body_bytes``: a longer body is not read, and the handler gets None for it."""
+        """``port`` 0: any free one. ``max_body_bytes``: a longer body is not read, and the handler gets None for it.
+
+        ``admit`` is asked before a body is read. None: everybody may send one.
+        """
         self._handler = handler
+        self._admit = admit
         self._host = host
         self._port = port
         self._max_body_bytes = max_body_bytes
@@ -107,7 +124,7 @@ class HttpServer:
         self.close()
 
     def _bind(self) -> None:
-        self._listener = _Listener((self._host, self._port), self._handler, self._max_body_bytes)
+        self._listener = _Listener((self._host, self._port), self._handler, self._admit, self._max_body_bytes)
         self._port = self._listener.server_port
 
     def _serve(self) -> None:
@@ -129,19 +146,29 @@ class HttpServer:
         listener.drop_connections()
 
 
+@dataclass(slots=True)
+class _Open:
+    connection: socket.socket
+    waiting_since: float | None
+    """When it began to wait for its client, in seconds of the monotonic clock. None: it does not."""
+
+
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     # The base class forgets its daemon threads. They are tracked below, so that closing can join them.
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], handler: Handler, max_body_bytes: int) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: Handler, admit: Admission | None, max_body_bytes: int
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Connection, bind_and_activate=False)
         self.handler = handler
+        self.admit = admit
         self.max_body_bytes = max_body_bytes
         self.closing = threading.Event()
-        self._open: dict[threading.Thread, socket.socket] = {}
+        self._open: dict[threading.Thread, _Open] = {}
         self._lock = threading.Lock()
         try:
             self.server_bind()
@@ -163,13 +190,43 @@ class _Listener(ThreadingHTTPServer):
             daemon=True,
         )
         with self._lock:
-            full = len(self._open) >= _MAX_CONNECTIONS
-            if not full:
-                self._open[thread] = request
-        if full:
-            self.shutdown_request(request)
-        else:
+            room = len(self._open) < _MAX_CONNECTIONS or self._drop_waiting(-math.inf, most=1)
+            if room:
+                self._open[thread] = _Open(request, time.monotonic())
+        if room:
             thread.start()
+        else:
+            self.shutdown_request(request)
+
+    def service_actions(self) -> None:
+        # A timeout of a socket's is one of each read: who sends a byte a minute is never out of time.
+        with self._lock:
+            self._drop_waiting(_IDLE_SECONDS)
+
+    def waits(self) -> None:
+        """The connection of this thread waits for its client's next request."""
+        self._mark(time.monotonic())
+
+    def works(self) -> None:
+        """The connection of this thread has read a request."""
+        self._mark(None)
+
+    def _mark(self, since: float | None) -> None:
+        with self._lock:
+            here = self._open.get(threading.current_thread())
+            if here is not None:
+                here.waiting_since = since
+
+    def _drop_waiting(self, seconds: float, most: int = _MAX_CONNECTIONS) -> bool:
+        """Drop connections that have waited for so long, the longest first. Returns whether there was one."""
+        before = time.monotonic() - seconds
+        since = [(o.waiting_since, o) for o in self._open.values() if o.waiting_since is not None]
+        due = sorted((when, id(o), o) for when, o in since if when < before)[:most]
+        for _, _, waiting in due:
+            waiting.waiting_since = None
+            with suppress(OSError):
+                waiting.connection.shutdown(socket.SHUT_RDWR)
+        return bool(due)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -186,9 +243,9 @@ class _Listener(ThreadingHTTPServer):
         self.closing.set()
         with self._lock:
             still_open = dict(self._open)
-        for connection in still_open.values():
+        for opened in still_open.values():
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                opened.connection.shutdown(socket.SHUT_RDWR)
         for thread in still_open:
             thread.join(_JOIN_SECONDS)
 
@@ -198,6 +255,10 @@ class _Connection(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
     disable_nagle_algorithm = True
     server: _Listener
+
+    def handle_one_request(self) -> None:
+        self.server.waits()
+        super().handle_one_request()
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -215,7 +276,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
 
     def _refusal(self) -> Response | None:
-        refusal = self._refuse_host() or self._refuse_framing()
+        refusal = self._refuse_host() or self._refuse_framing() or self._refuse_sender()
         if refusal is not None:
             # The body is not read, so the next request's start is not known.
             self.close_connection = True
@@ -237,13 +298,20 @@ class _Connection(BaseHTTPRequestHandler):
             return error_response(400, "Content-Length is not a number")
         return None
 
-    def _handled(self) -> Response | Transmission:
-        body = self._body()
+    def _refuse_sender(self) -> Response | None:
+        return self.server.admit(self._request(None)) if self.server.admit is not None else None
+
+    def _request(self, body: bytes | None) -> Request:
         path, _, query = self.path.partition("?")
+        return Request(self.command, path, self._headers(), body, query)
+
+    def _handled(self) -> Response | Transmission:
+        request = self._request(self._body())
+        self.server.works()
         try:
-            return self.server.handler(Request(self.command, path, self._headers(), body, query))
+            return self.server.handler(request)
         except Exception:
-            _LOG.exception("the handler of %s %s failed", self.command, path)
+            _LOG.exception("the handler of %s %s failed", request.method, request.path)
             return error_response(500, "internal server error")
 
     def _body(self) -> bytes | None:

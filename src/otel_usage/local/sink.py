@@ -50,6 +50,10 @@ class LocalSink:
         """Spans that were new."""
         return self._stored
 
+    def admit(self, request: Request) -> Response | None:
+        """Refuse a request without the token before its body is read. None: it may be sent."""
+        return self._access.refuse(request) if self._access is not None else None
+
     def __call__(self, request: Request) -> Response:
         """Answer one request. A 200 to an export means that its spans are on the disk."""
         try:
@@ -69,7 +73,7 @@ class LocalSink:
     def _report(self, request: Request) -> Response:
         if request.method != "GET":
             return error_response(405, "method not allowed", {"Allow": "GET"})
-        refusal = self._access.refuse(request) if self._access is not None else None
+        refusal = self.admit(request)
         if refusal is not None:
             return refusal
         try:
