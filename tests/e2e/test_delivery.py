@@ -556,7 +556,7 @@ def test_an_exporter_that_was_shut_down_sends_nothing_and_starts_no_thread(stub:
             200,
             {"Content-Type": "application/json"},
             b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "no"}}',
-            Accepted(2, "no"),
+            Accepted(2),
         ),
         (200, {"Content-Type": "application/json"}, b"[]", Failed("unreadable_answer")),
         (200, {"Content-Type": "application/json"}, b"[" * 100_000, Failed("unreadable_answer")),
@@ -727,7 +727,7 @@ class Furious(logging.Handler):
 
 
 @pytest.mark.parametrize(
-    "first", [BadData("http_400"), Accepted(1, "no"), Misconfigured("http_401", "Fix it."), RetryLater(0.0)]
+    "first", [BadData("http_400"), Accepted(1), Misconfigured("http_401", "Fix it."), RetryLater(0.0)]
 )
 def test_a_logging_handler_that_raises_loses_no_span(first: Outcome) -> None:
     handler = Furious()

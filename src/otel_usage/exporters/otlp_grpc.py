@@ -69,7 +69,7 @@ class OtlpGrpcExporter(UsageExporter):
             return read_error(error.code(), error.details() or "", error.trailing_metadata() or ())
         except Exception as error:  # a call that was cancelled, a channel that was closed
             return Failed(type(error).__name__)
-        return Accepted(partial.rejected_spans, partial.error_message)
+        return Accepted(partial.rejected_spans)
 
     def abort(self) -> None:
         if self._call is not None:

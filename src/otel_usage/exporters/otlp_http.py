@@ -161,10 +161,10 @@ def _read_success(content_type: str, body: bytes) -> Outcome:
     try:
         if content_type.startswith("application/json"):
             partial: Any = json.loads(body).get("partialSuccess") or {}
-            return Accepted(int(partial.get("rejectedSpans", 0)), str(partial.get("errorMessage", "")))
+            return Accepted(int(partial.get("rejectedSpans", 0)))
         if content_type.startswith(("application/x-protobuf", "application/protobuf")):
             success = ExportTraceServiceResponse.FromString(body).partial_success
-            return Accepted(success.rejected_spans, success.error_message)
+            return Accepted(success.rejected_spans)
     except (DecodeError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         pass
     return Failed("unreadable_answer")

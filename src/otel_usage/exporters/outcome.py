@@ -18,11 +18,11 @@ LONGEST_PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The sink has them, but for ``rejected`` ones that it will never take."""
+    """The sink has them, but for ``rejected`` ones that it will never take. Its words about those are not kept: they
+    may repeat what it was sent.
+    """
 
     rejected: int = 0
-    message: str = ""
-    """The sink's own words about what it rejected. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
