@@ -14,11 +14,12 @@ from opentelemetry import baggage
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import SpanContext
 
-from .attribution import Attribution, AttributionSigner, Refusal
+from .attribution import LONGEST_TOKEN, Attribution, AttributionSigner, Refusal
 from .guard import guarded
 from .hosts import HostPatterns
 from .identity import UsageIdentity
 from .ledger import DropCounter
+from .schema import DEFAULT_CAP, encodable
 
 CUSTOMER: Final = "usage.customer.id"
 TIER: Final = "usage.tier"
@@ -28,11 +29,8 @@ SIGNATURE: Final = "usage.signature"
 MEMBERS: Final = frozenset({CUSTOMER, TIER, PLAN, SIGNATURE})
 """The members that are ours. The signature holds what the others say, which are there for other programs to read."""
 
-LONGEST_HEADER: Final = 8192
-"""Bytes of a ``baggage`` header that is sure to be propagated whole (W3C Baggage, section 3.3.2)."""
-
-MOST_MEMBERS: Final = 180
-"""Members that OpenTelemetry's propagator reads at most."""
+_SHORTEST: Final = min(map(len, MEMBERS))
+_LONGEST: Final = 3 * max(map(len, MEMBERS)) + 2  # each letter percent-encoded, and a `+` at either end
 
 
 class Received(NamedTuple):
@@ -45,12 +43,13 @@ class Received(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """The ``baggage`` header of a call. Empty: there is none."""
+    """The ``baggage`` headers of a call. Empty: there is none."""
 
     own: str
     """As the application made it, without members that are ours: it may have copied them from somewhere."""
-    whole: str
-    """As it goes over the wire: the same, and the members that are ours where the call may tell the customer."""
+    ours: str
+    """The members that are ours, where the call may tell the customer. They go as a line of their own: so neither takes
+    the other's room, whoever has filled it, and no line is longer than a server takes (W3C Baggage allows several)."""
 
 
 NOTHING: Final = Received(None, "")
@@ -61,7 +60,7 @@ class UsageBaggage:
     """Writes and reads the members that are ours."""
 
     def __init__(self, signer: AttributionSigner, hosts: HostPatterns, drops: DropCounter) -> None:
-        """``hosts``: where customers may go. ``drops`` counts what was not believed and what had no room."""
+        """``hosts``: where customers may go. ``drops`` counts what was not believed, and what could not be told."""
         self._signer = signer
         self._hosts = hosts
         self._drops = drops
@@ -72,25 +71,21 @@ class UsageBaggage:
         others, ours = _parted(header)
         if not ours:
             return Received(None, header)
-        return Received(self._believed(ours, len(header)), ",".join(others))
+        return Received(self._believed(ours), ",".join(others))
 
     def outgoing(
         self, header: str, host: str, port: int | None, identity: UsageIdentity, caller: SpanContext
     ) -> Outgoing:
         """What becomes of the ``baggage`` header of a call to ``host`` that the span ``caller`` makes."""
         others, stale = _parted(header) if header else ([], [])
-        own = ",".join(others) if stale else header
         audience = self._hosts.match(host, port) if identity.known else None
-        ours = self._members(Attribution(identity, caller), audience) if audience is not None else ()
-        if len(others) + len(ours) > MOST_MEMBERS or len(own) + sum(map(len, ours)) + len(ours) > LONGEST_HEADER:
-            self._drops.add("baggage:no_room")  # rather than to crowd out what the application sends
-            return Outgoing(own, own)
-        return Outgoing(own, ",".join((own, *ours) if own else ours))
+        ours = "" if audience is None else self._members(Attribution(identity, caller), audience)
+        return Outgoing(",".join(others) if stale else header, ours)
 
-    def _believed(self, ours: list[tuple[str, str]], length: int) -> Attribution | None:
+    def _believed(self, ours: list[tuple[str, str]]) -> Attribution | None:
         members = dict(ours)
         found: Attribution | Refusal = Refusal.FORGED
-        if len(members) == len(ours) and length <= LONGEST_HEADER and SIGNATURE in members:
+        if len(members) == len(ours) and SIGNATURE in members:
             found = self._signer.verify(members.pop(SIGNATURE))
         if isinstance(found, Attribution) and not members.items() <= _plain(found.identity).items():
             found = Refusal.FORGED
@@ -99,12 +94,18 @@ class UsageBaggage:
             return None
         return found
 
-    def _members(self, attribution: Attribution, audience: str) -> tuple[str, ...]:
-        token = self._signer.sign(attribution, audience)
-        if token is None:
-            return ()
+    def _members(self, attribution: Attribution, audience: str) -> str:
         plain = _plain(attribution.identity)
-        return (*(f"{name}={quote(value, safe='')}" for name, value in plain.items()), f"{SIGNATURE}={token}")
+        token = self._signer.sign(attribution, audience) if all(map(_may_travel, plain.values())) else None
+        if token is None or len(token) > LONGEST_TOKEN:
+            self._drops.add("baggage:untold")
+            return ""
+        return ",".join((*(f"{name}={quote(value, safe='')}" for name, value in plain.items()), f"{SIGNATURE}={token}"))
+
+
+def _may_travel(value: str) -> bool:
+    """Whether it could leave as an attribute: what could not is no customer's name, and would not be believed."""
+    return len(value) <= DEFAULT_CAP and encodable(value)
 
 
 def _plain(identity: UsageIdentity) -> dict[str, str]:
@@ -118,13 +119,20 @@ def _parted(header: str) -> tuple[list[str], list[tuple[str, str]]]:
     others, ours = [], []
     for member in header.split(","):
         key, _, value = member.partition("=")
-        # Decoded as OpenTelemetry's propagator does, so that no spelling of a name gets past here and not past there.
-        name = unquote_plus(key).strip().lower()
+        name = _name(key)
         if name in MEMBERS:
             ours.append((name, unquote_plus(value.partition(";")[0]).strip()))
         elif member.strip():
             others.append(member)
     return others, ours
+
+
+def _name(key: str) -> str:
+    """A member's name, decoded as OpenTelemetry's propagator does, so that none gets past here and not past there."""
+    bare = key.strip()
+    if not _SHORTEST <= len(bare) <= _LONGEST:
+        return ""  # not ours in any spelling: a header may have very many of them
+    return (unquote_plus(bare).strip() if "%" in bare or "+" in bare else bare).lower()
 
 
 @guarded(None)

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext
 
 import otel_usage as usage
 from otel_usage.attribution import LIFETIME, SKEW, AttributionSigner
-from otel_usage.baggage import LONGEST_HEADER, MEMBERS, UsageBaggage
+from otel_usage.baggage import MEMBERS, UsageBaggage
 from otel_usage.hosts import HostPatterns
 from otel_usage.identity import UsageIdentity
 from otel_usage.ledger import DropCounter
@@ -51,7 +51,7 @@ def header(
         "provenance": "verified",
         **who,
     }
-    return writer.outgoing(own, host, 80, UsageIdentity(**identity), CALLER).whole
+    return ",".join(filter(None, writer.outgoing(own, host, 80, UsageIdentity(**identity), CALLER)))
 
 
 class Seen:
@@ -160,7 +160,6 @@ def forged() -> dict[str, tuple[str, str]]:
         "two signatures": (f"{good},usage.signature={token}", "forged"),
         "cut off": (good[:-3], "forged"),
         "in capitals": (good.upper(), "unknown_key"),
-        "too long": (f"x={'y' * LONGEST_HEADER},{good}", "forged"),
         "disguised": ("%75sage.customer.id=acme, USAGE.TIER = 2", "forged"),
         "NULs and Latin": ("usage.customer.id=a\x80\xff,usage.signature=\xe9", "forged"),
     }
@@ -187,6 +186,18 @@ def test_several_lines_are_one_header(pricing: None, stub: AxiomStub) -> None:
     with served("asgi", seen) as url, httpx.Client(transport=Outside()) as client:
         client.get(url, headers=[("baggage", "team=blue"), *(("baggage", member) for member in members)])
     assert [value.strip() for value in seen.headers] == ["team=blue"]
+    assert the_request(stub).attributes["usage.customer.id"] == "acme"
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_baggage_of_others_that_fills_the_header_takes_nobodys_usage_away(
+    pricing: None, stub: AxiomStub, kind: str
+) -> None:
+    own = ",".join([*(f"a{number}=1" for number in range(300)), "b=" + "x" * 9000])
+    seen = Seen()
+    with served(kind, seen) as url:
+        outside(url, "/", baggage=header(own=own))
+    assert seen.headers == [own]
     assert the_request(stub).attributes["usage.customer.id"] == "acme"
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import itertools
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import aiohttp
@@ -60,8 +64,8 @@ class Mirror:
         return [value for name, value in call if name == "baggage"]
 
     def members(self) -> dict[str, str]:
-        """The members of the one ``baggage`` header of the one call."""
-        return dict(member.split("=", 1) for member in self.baggage()[0].split(","))
+        """The members that are ours: the last line of the one call."""
+        return dict(member.split("=", 1) for member in self.baggage()[-1].split(","))
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +215,8 @@ def test_no_official_instrumentation_tells_another_host_in_any_order(in_order: N
 @pytest.mark.parametrize("get", HOOKED)
 def test_the_customer_goes_beside_the_applications_own_baggage(in_order: None, ours: Mirror, get: Get) -> None:
     for_the_customer(lambda: get(ours.url))
-    assert ours.members().keys() == {"team", *MEMBERS}
-    assert ours.members()["team"] == "blue"
+    assert ours.members().keys() == MEMBERS
+    assert ours.baggage()[:-1] == ["team=blue"]
 
 
 def test_propagators_that_know_no_baggage_do_not_matter(trusting: None, ours: Mirror) -> None:
@@ -258,7 +262,7 @@ def test_the_request_that_the_application_holds_never_shows_the_customer(
             held.append((await client.get(ours.url, headers={"baggage": "team=blue;x=1"})).request)
 
     for_the_customer(lambda: asyncio.run(get_async()) if asynchronous else get())
-    assert ours.members()["team"] == "blue;x=1"
+    assert ours.baggage()[:-1] == ["team=blue;x=1"]
     assert [value for name, value in held[0].headers.raw if name == b"baggage"] == [b"team=blue;x=1"]
     assert CUSTOMER not in str(held[0].headers.raw)
 
@@ -275,8 +279,59 @@ def test_the_same_request_sent_by_many_threads_at_once_never_shows_the_customer(
             thread.start()
         for thread in threads:
             thread.join(30)
-    assert len(ours.calls) == 80
+    assert [member for call in ours.calls for member in _told(call)] == [f"usage.customer.id={CUSTOMER}"] * 80
     assert [value for name, value in request.headers.raw if name == b"baggage"] == [b"team=blue"]
+
+
+def test_each_sender_of_one_request_tells_its_own_customer(trusting: None, ours: Mirror) -> None:
+    request = httpx.Request("GET", ours.url)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that the threads come between each other's steps
+    try:
+        with httpx.Client() as client, ThreadPoolExecutor(4) as pool:
+
+            def send(customer: str) -> None:
+                for_the_customer(lambda: client.get(ours.url, headers={"x-mine": customer}), customer_id=customer)
+                for_the_customer(lambda: client.send(request, stream=False), customer_id=customer)
+
+            list(pool.map(send, [f"c{number % 4}" for number in range(100)]))
+    finally:
+        sys.setswitchinterval(interval)
+    assert "baggage" not in request.headers
+    own = [(dict(call)["x-mine"], _told(call)) for call in ours.calls if "x-mine" in dict(call)]
+    assert len(own) == 100
+    assert all(told == [f"usage.customer.id={customer}"] for customer, told in own)
+    assert Counter(told for call in ours.calls for told in _told(call)) == {
+        f"usage.customer.id=c{number}": 50 for number in range(4)
+    }
+
+
+def _told(call: list[tuple[str, str]]) -> list[str]:
+    lines = [value for name, value in call if name == "baggage"]
+    return [member for line in lines for member in line.split(",") if member.startswith("usage.customer.id=")]
+
+
+def test_a_coroutine_that_is_closed_elsewhere_leaves_no_customer_behind(trusting: None, ours: Mirror) -> None:
+    class Stalls(httpx.AsyncHTTPTransport):
+        pass
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    request = httpx.Request("GET", ours.url)
+    transport = Stalls()
+    transport._pool.handle_async_request = never  # type: ignore[method-assign]
+
+    async def abandon() -> None:
+        coroutine = transport.handle_async_request(request)
+        with usage.usage_span("work"):
+            usage.identify(customer_id=CUSTOMER)
+            coroutine.send(None)
+        contextvars.Context().run(coroutine.close)
+
+    asyncio.run(abandon())
+    assert "baggage" not in request.headers
+    assert usage.health().internal_errors == {}
 
 
 def test_a_connection_that_fails_leaves_the_request_as_it_was(switch_on: Callable[..., None]) -> None:
@@ -303,12 +358,30 @@ def test_baggage_of_the_applications_own_arrives_byte_for_byte(trusting: None, t
     assert theirs.baggage() == [own]
 
 
-@pytest.mark.parametrize("own", ["a=" + "x" * 8000, ",".join(f"k{n}=v" for n in range(178))], ids=["bytes", "members"])
-def test_the_customer_does_not_crowd_out_the_applications_own_baggage(trusting: None, ours: Mirror, own: str) -> None:
+CROWDS: Final = {"bytes": "a=" + "x" * 8000, "members": ",".join(f"k{number}=v" for number in range(300))}
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_the_customer_and_the_applications_own_baggage_take_no_room_from_each_other(
+    trusting: None, ours: Mirror, crowd: str
+) -> None:
+    """What the application sends may be what a client has sent to it, and as much as that liked."""
     with httpx.Client() as client:
-        for_the_customer(lambda: client.get(ours.url, headers={"baggage": own}))
-    assert ours.baggage() == [own]
-    assert usage.health().attributes_dropped["baggage:no_room"] == 1
+        for_the_customer(lambda: client.get(ours.url, headers={"baggage": CROWDS[crowd]}))
+    assert ours.baggage()[:-1] == [CROWDS[crowd]]
+    assert ours.members().keys() == MEMBERS
+
+
+@pytest.mark.parametrize("customer", ["\ud800", "x" * 300])
+def test_a_customer_that_no_attribute_could_hold_is_told_to_nobody_and_breaks_nothing(
+    trusting: None, ours: Mirror, customer: str
+) -> None:
+    with httpx.Client() as client:
+        stale = {"baggage": "usage.customer.id=stale,own=1"}
+        for_the_customer(lambda: client.get(ours.url, headers=stale), customer_id=customer)
+    assert ours.baggage() == ["own=1"]
+    assert usage.health().attributes_dropped["baggage:untold"] == 1
+    assert usage.health().internal_errors == {}
 
 
 @pytest.mark.parametrize("customer", ["a,b;c=d\r\nx-evil: 1", "Grüße ✓ %41 +", "a" * 256])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Final
@@ -52,12 +53,12 @@ class _Library:
         if sending is None:
             return wrapped(*args, **kwargs)
         try:
-            response = wrapped(*args, **kwargs)
+            response = wrapped(sending.copy)
         except BaseException as error:
             sending.failed(error)
             raise
         finally:
-            sending.restore()
+            sending.over()
         sending.responded(response)
         return response
 
@@ -66,12 +67,12 @@ class _Library:
         if sending is None:
             return await wrapped(*args, **kwargs)
         try:
-            response = await wrapped(*args, **kwargs)
+            response = await wrapped(sending.copy)
         except BaseException as error:
             sending.failed(error)
             raise
         finally:
-            sending.restore()
+            sending.over()
         sending.responded(response)
         return response
 
@@ -120,46 +121,49 @@ def _name(extensions: dict[str, Any]) -> UpstreamNaming:
 
 
 class _Sending:
-    """A request on its way through a transport, with a counting stream in the place of its own."""
+    """A request on its way through a transport: a copy of the application's, which stays as it is whoever else sends it
+    at the same time. It has a stream that counts, and the headers that may go to this host.
+    """
 
     def __init__(
         self, request: Any, attempt: UpstreamAttempt, streams: tuple[Any, Any], transport: Any, *, whole: bool
     ) -> None:
         """``whole``: the transport takes the body with ``Request.read()``, from memory if it is there."""
-        self._request_stream, self._response_stream = streams
-        self._request, self._attempt, self._whole = request, attempt, whole
-        self._own: Any = request.stream
-        while isinstance(self._own, self._request_stream):  # one request, sent several times at once
-            self._own = self._own._stream
+        request_stream, self._response_stream = streams
+        self._attempt, self._whole = attempt, whole
+        self._request = request
+        self.copy = copied = object.__new__(type(request))
+        vars(copied).update(vars(request))
         in_memory = whole and hasattr(request, "_content")  # its stream is sync and async at once: leave it so
         if not in_memory and ("content-length" in request.headers or "transfer-encoding" in request.headers):
-            request.stream = self._request_stream(self._own, attempt)
-        self._own_headers: Any = None
-        self._tell_the_customer()
-        self._token = _SENDING.set((transport, request))
+            copied.stream = request_stream(request.stream, attempt)
+        self._counting = copied.stream
+        copied.headers = self._headers(request)
+        self._token = _SENDING.set((transport, copied))
 
-    @guarded(None)
-    def _tell_the_customer(self) -> None:
+    def _headers(self, request: Any) -> Any:
         """Baggage goes as it may go to this host: where the connection leads, whatever the request's headers say."""
-        request, url = self._request, self._request.url
-        header = ",".join(value.decode("latin-1") for name, value in request.headers.raw if name.lower() == _BAGGAGE)
-        own, whole = self._attempt.baggage(header, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme))
+        url, raw = request.url, request.headers.raw
+        header = ",".join(value.decode("latin-1") for name, value in raw if name.lower() == _BAGGAGE)
+        host, port = url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme)
+        own, ours = self._attempt.baggage(header, host, port)
         if own != header:
-            request.headers = _with_baggage(request.headers, own)
-        if whole != own:
-            self._own_headers, request.headers = request.headers, _with_baggage(request.headers, whole)
+            raw = [(name, value) for name, value in raw if name.lower() != _BAGGAGE]
+            raw += [(_BAGGAGE, own.encode("latin-1"))] if own else []
+        elif not ours:
+            return request.headers
+        return type(request.headers)([*raw, *([(_BAGGAGE, ours.encode("ascii"))] if ours else ())])
 
     @guarded(None)
-    def restore(self) -> None:
-        """The transport is done with the request, which gets its own stream and headers back: a redirect copies them,
-        and whoever holds the response can read them.
-        """
-        _SENDING.reset(self._token)
-        if self._own_headers is not None:
-            self._request.headers = self._own_headers
-        # A transport may have put a stream of its own here, as httpx's Request.read() does: that one stays.
-        if isinstance(self._request.stream, self._request_stream):
-            self._request.stream = self._own
+    def over(self) -> None:
+        """The transport is done with the copy."""
+        # What it has read of the body is the application's too, as after `Request.read()`.
+        if hasattr(self.copy, "_content") and not hasattr(self._request, "_content"):
+            self._request._content = self.copy._content
+            if self.copy.stream is not self._counting:
+                self._request.stream = self.copy.stream
+        with suppress(ValueError):  # a coroutine may be closed in another context; there is nothing to undo there
+            _SENDING.reset(self._token)
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -173,7 +177,7 @@ class _Sending:
         attempt = self._attempt
         attempt.responded(response.status_code)
         if self._whole:
-            attempt.sent = len(self._request.content)
+            attempt.sent = len(self.copy.content)
         if response.is_closed:
             # Downloaded are 0 bytes of one that was made of bytes, and of one that was closed unread.
             attempt.received = response.num_bytes_downloaded or len(getattr(response, "_content", b""))
@@ -182,12 +186,6 @@ class _Sending:
         else:
             attempt.expected = _length(self._request, response)
             response.stream = self._response_stream(response.stream, attempt)
-
-
-def _with_baggage(headers: Any, baggage: str) -> Any:
-    """New headers: the request's own may be shared with others."""
-    others = [(name, value) for name, value in headers.raw if name.lower() != _BAGGAGE]
-    return type(headers)([*others, *([(_BAGGAGE, baggage.encode("latin-1"))] if baggage else ())])
 
 
 _BAGGAGE: Final = b"baggage"
