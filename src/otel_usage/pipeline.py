@@ -17,7 +17,7 @@ from .config import UsageConfig, unknown_variables
 from .exporters.opening import NO_TOKEN, open_exporter
 from .exporters.redacting import Redactor
 from .guard import guarded, internal_errors, logger
-from .instrumentation import flask, httpx, starlette, threads, uvicorn
+from .instrumentation import bridges, flask, httpx, peers, starlette, threads
 from .instrumentation.hooks import HookSet
 from .ledger import DropCounter
 from .processors.allowlist import AllowlistSpanProcessor
@@ -69,7 +69,9 @@ class Pipeline:
         self._said = self.delivery.ledger()
         self._finalizer: Any = None
         self._over = False
-        self._hooks: Final = HookSet((*starlette.HOOKS, *flask.HOOKS, *uvicorn.HOOKS, *httpx.HOOKS, *threads.HOOKS))
+        self._hooks: Final = HookSet(
+            (*starlette.HOOKS, *flask.HOOKS, *bridges.HOOKS, *peers.HOOKS, *httpx.HOOKS, *threads.HOOKS)
+        )
 
     def start(self) -> None:
         """Begin to record. The recorder stands before the hooks that ask for it."""

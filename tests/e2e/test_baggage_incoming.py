@@ -12,7 +12,7 @@ import flask
 import httpx
 import pytest
 import requests
-from opentelemetry import baggage, propagate
+from opentelemetry import baggage, context, propagate
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
@@ -244,6 +244,38 @@ def test_no_propagator_passes_it_on_to_a_third_party(pricing: None, stub: AxiomS
             FastAPIInstrumentor.uninstrument_app(shop)
     assert third.headers == ["team=blue"]
     assert [carrier["baggage"] for carrier in carriers] == ["team=blue"]
+    assert the_request(stub).attributes["usage.customer.id"] == "acme"
+
+
+def test_no_propagator_passes_it_on_while_a_wsgi_response_is_closed(pricing: None, stub: AxiomStub) -> None:
+    """The official WSGI instrumentation lets go of its context after that (`_end_span_after_iterating`)."""
+    third = Seen()
+    desk = flask.Flask("desk")
+
+    @desk.get("/")
+    def index() -> flask.Response:
+        answer = flask.Response("ok")
+        answer.call_on_close(lambda: requests.get(third_url, timeout=5))
+        return answer
+
+    def outer(environ: Any, start_response: Any) -> Iterator[bytes]:
+        carrier = {"baggage": environ["HTTP_BAGGAGE"]}
+        token = context.attach(propagate.extract(carrier))
+        body = desk(environ, start_response)
+        try:
+            yield from body
+        finally:
+            body.close()
+            context.detach(token)
+
+    RequestsInstrumentor().instrument(tracer_provider=TracerProvider())
+    try:
+        with serve_asgi(third_party(third), lifespan="off") as third_url, serve_wsgi(outer) as url:
+            outside(url, "/", baggage=header(own="team=blue"))
+            stub.wait_for(1)
+    finally:
+        RequestsInstrumentor().uninstrument()
+    assert third.headers == ["team=blue"]
     assert the_request(stub).attributes["usage.customer.id"] == "acme"
 
 

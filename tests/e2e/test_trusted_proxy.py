@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final
 
+import a2wsgi
+import asgiref.wsgi
 import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -37,9 +38,6 @@ FORGED: Final = {
     "fly-request-id": "forged",
     "x-amzn-trace-id": "Root=1-67891233-abcdef012345678912345678",
 }
-WAITRESS: Final = {"clear_untrusted_proxy_headers": False}
-"""It takes X-Forwarded-For away by default, from applications and from us."""
-
 SECRET: Final = "a-secret-that-the-proxy-adds"
 
 
@@ -53,34 +51,43 @@ def hello_wsgi(environ: Any, start_response: Any) -> list[bytes]:
     return [b""]
 
 
-@contextmanager
-def serving(kind: str) -> Iterator[str]:
-    """The same answer from each kind of server; ``behind-all`` believes every X-Forwarded-For by itself."""
-    if kind == "wsgi":
-        with serve_wsgi(usage.UsageWSGIMiddleware(hello_wsgi), **WAITRESS) as url:
-            yield url
-    elif kind == "wsgi-proxy-fix":
-        with serve_wsgi(ProxyFix(usage.UsageWSGIMiddleware(hello_wsgi)), **WAITRESS) as url:
-            yield url
-    else:
-        settings = {"behind-all": {"forwarded_allow_ips": "*"}, "bare": {"proxy_headers": False}}.get(kind, {})
-        with serve_asgi(usage.UsageMiddleware(hello), lifespan="off", **settings) as url:
-            yield url
+def _uvicorn(app: Any = None, **settings: Any) -> Any:
+    return serve_asgi(app or usage.UsageMiddleware(hello), **{"lifespan": "off", **settings})
 
 
-KINDS: Final = ("asgi", "behind-all", "bare", "wsgi", "wsgi-proxy-fix")
+def _waitress(app: Any, **settings: Any) -> Any:
+    return serve_wsgi(app, **{"clear_untrusted_proxy_headers": False, **settings})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+WSGI: Final = usage.UsageWSGIMiddleware(hello_wsgi)
+ALL: Final = {"forwarded_allow_ips": "*"}
+SERVERS: Final[dict[str, Callable[[], Any]]] = {
+    "uvicorn": _uvicorn,
+    "uvicorn, which believes all": lambda: _uvicorn(**ALL),
+    "uvicorn, which believes none": lambda: _uvicorn(proxy_headers=False),
+    "uvicorn's own bridge": lambda: _uvicorn(WSGI, interface="wsgi", **ALL),
+    "a2wsgi": lambda: _uvicorn(a2wsgi.WSGIMiddleware(WSGI), **ALL),
+    "asgiref": lambda: _uvicorn(asgiref.wsgi.WsgiToAsgi(WSGI), **ALL),
+    "waitress": lambda: _waitress(WSGI),
+    "waitress, which believes all": lambda: _waitress(
+        WSGI, trusted_proxy="*", trusted_proxy_headers={"x-forwarded-for"}, trusted_proxy_count=9
+    ),
+    "ProxyFix": lambda: _waitress(ProxyFix(WSGI)),
+    "ProxyFix, twice": lambda: _waitress(ProxyFix(ProxyFix(WSGI))),
+}
+"""Servers and what stands between them and the application. Some of them take the client's word for who calls."""
+
+
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(
     "declared", [None, "10.0.0.0/8", "cloudflare", "fly", "aws-alb", f"vercel,header:x-p={SECRET}"]
 )
 def test_what_no_declared_proxy_vouches_for_is_not_believed(
-    switch_on: Callable[..., None], stub: AxiomStub, kind: str, declared: str | None
+    switch_on: Callable[..., None], stub: AxiomStub, server: str, declared: str | None
 ) -> None:
     """Also where the client says that it is an address of the proxy, to a server that believes it."""
     switch_on(trusted_proxy=declared, personal=frozenset({"client.address"}))
-    with serving(kind) as url:
+    with SERVERS[server]() as url:
         outside(url, "/", **{**FORGED, "x-forwarded-for": "203.0.113.7, 10.1.2.3", "x-p": SECRET[:-1]})
     span = the_request(stub)
     assert facts(span, *PLACE, "cloud.region") == (*NOWHERE, None)
@@ -88,10 +95,10 @@ def test_what_no_declared_proxy_vouches_for_is_not_believed(
     assert span.attributes.get("client.address") == ("127.0.0.1" if declared is None else None)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_declared_proxy_is_believed(switch_on: Callable[..., None], stub: AxiomStub, kind: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_declared_proxy_is_believed(switch_on: Callable[..., None], stub: AxiomStub, server: str) -> None:
     switch_on(trusted_proxy="127.0.0.1,10.0.0.0/8", personal=frozenset({"client.address"}))
-    with serving(kind) as url:
+    with SERVERS[server]() as url:
         sent = {**FORGED, "x-forwarded-for": "6.6.6.6, 203.0.113.7, 10.1.2.3", "x-request-id": "from-the-proxy"}
         outside(url, "/", **sent)
     span = the_request(stub)
@@ -103,9 +110,21 @@ def test_a_declared_proxy_is_believed(switch_on: Callable[..., None], stub: Axio
     )
 
 
+@pytest.mark.parametrize("server", ["uvicorn's own bridge", "a2wsgi", "waitress"])
+def test_a_header_written_with_underscores_is_not_the_proxys(
+    switch_on: Callable[..., None], stub: AxiomStub, server: str
+) -> None:
+    """In an environ, both have one name."""
+    switch_on(trusted_proxy="127.0.0.1", personal=frozenset({"client.address"}))
+    forged = {"X_Forwarded_For": "203.0.113.7", "X_Geo_Country": "DE"}
+    with SERVERS[server]() as url:
+        outside(url, "/", **{"x-forwarded-for": "6.6.6.6, 198.51.100.9", **forged})
+    assert facts(the_request(stub), "client.address", "geo.country.iso_code") == ("198.51.100.9", None)
+
+
 def test_a_proof_vouches_whatever_the_address(switch_on: Callable[..., None], stub: AxiomStub) -> None:
     switch_on(trusted_proxy=f"cloudflare,header:x-proof={SECRET}")
-    with serving("asgi") as url:
+    with _uvicorn() as url:
         outside(url, "/", **{**FORGED, "x-proof": SECRET})
     span = the_request(stub)
     assert facts(span, *PLACE) == ("DE", "DE-BE", "Berlin", "cloudflare")
@@ -115,7 +134,7 @@ def test_a_proof_vouches_whatever_the_address(switch_on: Callable[..., None], st
 
 def test_vercel_is_believed_where_it_is_declared(switch_on: Callable[..., None], stub: AxiomStub) -> None:
     switch_on(trusted_proxy="vercel", personal=frozenset({"client.address"}))
-    with serving("asgi") as url:
+    with _uvicorn() as url:
         outside(url, "/", **FORGED)
     span = the_request(stub)
     assert facts(span, *PLACE, "cloud.region") == ("DE", "DE-BE", "Berlin", "vercel", "iad1")
@@ -126,7 +145,7 @@ def test_what_the_client_calls_its_request_stays_beside_the_proxys_id(
     switch_on: Callable[..., None], stub: AxiomStub
 ) -> None:
     switch_on(trusted_proxy="vercel")
-    with serving("asgi") as url:
+    with _uvicorn() as url:
         outside(url, "/", **FORGED)
     assert facts(the_request(stub), "usage.request.id", "usage.client.request_id") == ("fra1::iad1::abc", "forged-id")
 

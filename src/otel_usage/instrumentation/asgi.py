@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from ..guard import guarded
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import enter, leave
+from .carrier import REQUEST_KEY, headers_of, peer_of, request_of
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -25,12 +25,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-REQUEST_KEY: Final = "otel_usage.request"
-"""Where the ASGI scope holds the request: an application within an observed one is not observed again."""
-
-PEER_KEY: Final = "otel_usage.peer"
-"""Where the ASGI scope holds the peer of the connection, if its ``client`` may be somebody else by now."""
 
 _BAGGAGE: Final = b"baggage"
 
@@ -55,8 +49,8 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         await app(scope, _preparing(receive), _delivering(send))
         return
     exchange = _begin(scope, receive, send)
-    if exchange is None:
-        await app(scope, receive, send)
+    if not isinstance(exchange, Exchange):
+        await _within(exchange, app(scope, receive, send))
         return
     try:
         await _call(app, scope, exchange)
@@ -64,6 +58,18 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         await exchange.delivered()
         raise
     await exchange.delivered()
+
+
+async def _within(request: UsageRequest | None, call: Awaitable[None]) -> None:
+    """Await ``call`` as a part of a request that is observed around a bridge, whose threads may not know it."""
+    if request is None:
+        await call
+        return
+    token = enter(request)
+    try:
+        await call
+    finally:
+        leave(token)
 
 
 async def _call(app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
@@ -140,30 +146,19 @@ def _deliver() -> None:
 
 
 @guarded(None)
-def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
+def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | UsageRequest | None:
+    """What observes the request; the request itself where a bridge has brought it here; None: nothing more to do."""
     kind = scope["type"]
     recorder = active()
     if recorder is None or kind not in _EXCHANGES or REQUEST_KEY in scope:
         return None
+    around = request_of(scope)
+    if around is not None:
+        scope[REQUEST_KEY] = around
+        return around
     exchange = _EXCHANGES[kind](recorder, scope, receive, send)
     scope[REQUEST_KEY] = exchange.request
     return exchange
-
-
-@lru_cache(maxsize=4)
-def _by_bytes(names: frozenset[str]) -> dict[bytes, str]:
-    return {name.encode(): name for name in names}
-
-
-def _headers(sent: Iterable[tuple[bytes, bytes]], wanted: Mapping[bytes, str]) -> dict[str, str]:
-    """The headers that are looked at. Several of one name are one list (RFC 9110, section 5.3)."""
-    found: dict[str, str] = {}
-    for name, value in sent:
-        key = wanted.get(name)
-        if key is not None:
-            text = value.decode("latin-1")
-            found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
 
 
 def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) -> Attribution | None:
@@ -172,7 +167,7 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
     if received is None:  # it failed: nothing of a header that nobody understands goes on
         received = NOTHING
     if received.remaining != headers["baggage"]:
-        others = [(name, value) for name, value in scope["headers"] if name != _BAGGAGE]
+        others = [(name, value) for name, value in scope["headers"] if name.lower() != _BAGGAGE]
         kept = [(_BAGGAGE, received.remaining.encode("latin-1"))] if received.remaining else []
         scope["headers"] = [*others, *kept]
     return received.attribution
@@ -182,13 +177,13 @@ class Exchange:
     """One HTTP request and its response, as their messages pass by."""
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get(PEER_KEY, scope.get("client"))
         if not isinstance(scope["headers"], list | tuple):
             scope["headers"] = list(scope["headers"])  # it may be an iterable that can be read once (ASGI)
-        headers = _headers(scope["headers"], _by_bytes(recorder.headers))
-        peer = client[0] if client else None
+        headers = headers_of(scope["headers"], recorder.headers)
         attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
-        self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
+        self.request = UsageRequest(
+            recorder, scope.get("method", "GET"), headers, peer_of(scope), scope, attribution=attribution
+        )
         self._ending = False
         self._closed = False
         self._receive = receive

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
+from .carrier import REQUEST_KEY
 from .hooks import Hook
-from .wsgi import REQUEST_KEY, observe
+from .wsgi import observe
 
 
 def _call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

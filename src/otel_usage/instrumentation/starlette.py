@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
-from .asgi import REQUEST_KEY, observe
+from .asgi import observe
+from .carrier import REQUEST_KEY
 from .hooks import Hook
 
 

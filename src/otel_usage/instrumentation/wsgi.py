@@ -11,6 +11,7 @@ from ..guard import guarded
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import Recording, current, enter, leave
+from .carrier import PEER_KEY, REQUEST_KEY, SCOPE_KEY, headers_of, peer_of, request_of
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
-
-REQUEST_KEY: Final = "otel_usage.request"
-"""Where the environ holds the request: an application within an observed one is not observed again."""
 
 _BAGGAGE: Final = "HTTP_BAGGAGE"
 
@@ -42,8 +40,8 @@ class UsageWSGIMiddleware:
 def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Call ``app`` and record the request, which ends when the server closes the iterable that is returned."""
     exchange = _begin(environ, start_response)
-    if exchange is None:
-        return app(environ, start_response)
+    if not isinstance(exchange, Exchange):
+        return _within(exchange, app, environ, start_response)
     token, shed = enter(exchange.request), shed_baggage()
     try:
         body = app(environ, exchange.start_response)
@@ -57,24 +55,31 @@ def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> It
     return _SizedBody(exchange, body) if hasattr(body, "__len__") else _Body(exchange, body)
 
 
+def _within(
+    request: UsageRequest | None, app: WSGIApp, environ: Environ, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Call ``app`` as a part of a request that is observed around a bridge, whose threads may not know it."""
+    token = enter(request) if request is not None else None
+    try:
+        return app(environ, start_response)
+    finally:
+        if token is not None:
+            leave(token)
+
+
 @guarded(None)
-def _begin(environ: Environ, start_response: StartResponse) -> Exchange | None:
+def _begin(environ: Environ, start_response: StartResponse) -> Exchange | UsageRequest | None:
+    """What observes the request; the request itself where a bridge has brought it here; None: nothing more to do."""
     recorder = active()
     if recorder is None or REQUEST_KEY in environ:
         return None
-    around = _bridged(environ)
+    around = request_of(environ)
     if around is not None:
         environ[REQUEST_KEY] = around
-        return None
+        return around
     exchange = Exchange(recorder, environ, start_response)
     environ[REQUEST_KEY] = exchange.request
     return exchange
-
-
-def _bridged(environ: Environ) -> UsageRequest | None:
-    """The ASGI request that this one is, brought here by a2wsgi, which says so. None: it is a request of its own."""
-    around = environ.get("asgi.scope", {}).get(REQUEST_KEY)
-    return around if isinstance(around, UsageRequest) else None
 
 
 @lru_cache(maxsize=4)
@@ -83,10 +88,18 @@ def _by_variable(names: frozenset[str]) -> dict[str, str]:
     return {f"HTTP_{name.upper().replace('-', '_')}": name for name in names}
 
 
+def _headers(environ: Environ, names: frozenset[str]) -> dict[str, str]:
+    """The headers of these names. An environ has `X-A` and `X_A` in one, so a bridge's are read from its scope."""
+    scope = environ.get(SCOPE_KEY)
+    if scope is not None:
+        return headers_of(scope["headers"], names)
+    return {name: environ[key] for key, name in _by_variable(names).items() if key in environ}
+
+
 def _peer(environ: Environ) -> str | None:
-    """The peer of the connection, also where werkzeug's ``ProxyFix`` has put the client in its place."""
-    address = environ.get("werkzeug.proxy_fix.orig", environ).get("REMOTE_ADDR")
-    return address if isinstance(address, str) else None
+    """The address of the connection's peer. None or empty: it is not known."""
+    scope = environ.get(SCOPE_KEY)
+    return peer_of(scope) if scope is not None else environ.get(PEER_KEY, environ.get("REMOTE_ADDR"))
 
 
 def _take_baggage(recorder: Recorder, environ: Environ) -> Attribution | None:
@@ -103,7 +116,7 @@ class Exchange:
     """One request and its response, as they pass by."""
 
     def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
-        headers = {name: environ[key] for key, name in _by_variable(recorder.headers).items() if key in environ}
+        headers = _headers(environ, recorder.headers)
         method = environ.get("REQUEST_METHOD", "GET")
         attribution = _take_baggage(recorder, environ) if _BAGGAGE in environ else None
         self.request = UsageRequest(recorder, method, headers, _peer(environ), environ, attribution=attribution)
@@ -212,7 +225,7 @@ class _Body:
 
     def close(self) -> None:
         """What a server calls at the end of every request, also of one whose client is gone."""
-        token = enter(self._inside)
+        token, shed = enter(self._inside), shed_baggage()
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
@@ -221,6 +234,7 @@ class _Body:
             self._exchange.failed(error)
             raise
         finally:
+            restore_baggage(shed)
             leave(token)
             self._finish()
 
@@ -277,6 +291,8 @@ class _CountedInput:
         return self._stream.__exit__(*error)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # of a copy that has none yet
+            raise AttributeError(name)
         found = getattr(self._stream, name)  # first: what the stream lacks, this lacks too
         if name in ("readinto", "readinto1"):
             return lambda buffer: self._counted(found(buffer))

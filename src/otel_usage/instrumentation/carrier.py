@@ -1,0 +1,50 @@
+"""What ASGI scopes and WSGI environs hold of ours, and how headers are read from a scope."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from ..request import UsageRequest
+
+REQUEST_KEY: Final = "otel_usage.request"
+"""Where both hold the request: an application within an observed one is not observed again."""
+
+PEER_KEY: Final = "otel_usage.peer"
+"""Where both hold the peer of the connection, if it may be somebody else by now: ASGI's ``client``, WSGI's address."""
+
+SCOPE_KEY: Final = "otel_usage.scope"
+"""Where an environ holds the ASGI scope that it was made of."""
+
+_BRIDGED: Final = "wsgi_environ"
+"""Where a scope holds the environ that a2wsgi has made it of."""
+
+
+def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
+    """The observed request that ``carrier`` is made of by a bridge, in either direction. None: it is one of its own."""
+    around = carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED) or {}
+    request = around.get(REQUEST_KEY)
+    return request if isinstance(request, UsageRequest) else None
+
+
+def peer_of(scope: Mapping[str, Any]) -> str | None:
+    """The address of the connection's peer. None: it is not known, as on a Unix socket."""
+    client = scope.get(PEER_KEY, scope.get("client"))
+    return client[0] if client else None
+
+
+def headers_of(sent: Iterable[tuple[bytes, bytes]], names: frozenset[str]) -> dict[str, str]:
+    """The headers of these names. Several of one name are one list (RFC 9110, section 5.3)."""
+    wanted, found = _by_bytes(names), defaultdict(list)
+    for name, value in sent:
+        key = wanted.get(name) or wanted.get(name.lower())  # not every server keeps to ASGI's lower case
+        if key is not None:
+            found[key].append(value)
+    return {key: b", ".join(values).decode("latin-1") for key, values in found.items()}
+
+
+@lru_cache(maxsize=4)
+def _by_bytes(names: frozenset[str]) -> dict[bytes, str]:
+    return {name.encode(): name for name in names}
