@@ -20,7 +20,7 @@ from .request_facts import (
     sentry_trace_id,
     trace_id_of,
 )
-from .schema import RecordKind
+from .schema import BY_KEY, RecordKind
 from .scope import UsageScope
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class UsageRequest(UsageScope):
         end = self._ended if self._ended is not None else time.perf_counter()
         self.recorder.emit(
             RecordKind.REQUEST,
-            f"{self.method} {template}" if (template := self.template) else self.method,
+            self._name(),
             self.context,
             self._attributes(end),
             start_time=self._started,
@@ -194,6 +194,11 @@ class UsageRequest(UsageScope):
             report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
             return
         self.found_out(found)
+
+    def _name(self) -> str:
+        """The method and the route's template, if that is one that may leave as an attribute."""
+        template = BY_KEY["http.route"].accept(self.template)
+        return f"{self.method} {template}" if template else self.method
 
     def _attributes(self, end: float) -> dict[str, Any]:
         headers, template = self._headers, self.template

@@ -45,7 +45,7 @@ def headers(data: bytes) -> None:
         "usage.client.request_id": client_request_id(text),
         "server.address": host_of(text),
         "usage.sentry.trace_id": sentry_trace_id(text),
-        "usage.domain": domain_of(text),
+        "usage.domain": domain_of(text) if BY_KEY["http.route"].accept(text) is not None else None,
         "usage.origin.kind": origin_kind("jwt", text, text),
     }
     for key, value in facts.items():
