@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from .error_type import type_name
 from .guard import report
 from .identity import UsageIdentity
 from .request_facts import (
@@ -264,9 +265,3 @@ class UsageRequest(UsageScope):
         if recorder.hash_user_agent is not None and agent:
             return {**found, "usage.user_agent.hash": recorder.hash_user_agent(agent)}
         return found
-
-
-def type_name(error: BaseException) -> str:
-    """An exception's class as ``error.type`` holds it: with its module, unless it is a builtin."""
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
