@@ -42,6 +42,9 @@ TEMPLATE: Final = re.compile(
 A path that was called and has no query looks the same, so what is taken for a route has to come from the routing.
 """
 
+SEGMENT: Final = re.compile(rf"(?!.*/){TEMPLATE.pattern}")
+"""One segment of such a template."""
+
 HOST: Final = re.compile(r"[\w.-]{1,253}|[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,32})?")
 """A host's name, in Unicode too (RFC 5891), or an address with its zone (RFC 4007); no scheme, user, port or path."""
 

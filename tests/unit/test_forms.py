@@ -19,6 +19,7 @@ FITTING = {
         r"^(?i)a/(?=b)(?!c)(?P<y>\d{4})-(?P=y)/$", r"^colou?r/(?P<z>\w+?)/$", "^items?(?=/)", "/static/?(.*)",  # Django
         r"/item/{number:\d+}", "/users/:id?/edit", "/größe/{id}", "/{path}", "_OTHER",
     ],
+    "usage.domain": ["items", "^users", "größe", "billing-v2", "^items?"],
     "server.address": [
         "api.example.com", "localhost", "10.0.0.7", "::1", "fe80::1%eth0", "my_service.internal", "API.example.com.",
         "bücher.example", "xn--bcher-kva.example",
@@ -46,6 +47,7 @@ UNFITTING = {
         "/users/4711/raw?token=abc", "/users?4711", "/users?a&b", "/a?next=/b", "https://h.example.com/users", "/a#b",
         "/users/Ann Smith", "/a\tb", "/a\nb", "/a\xa0b", SENTENCE,
     ],
+    "usage.domain": ["items/4711", "items?token=abc", "items#a", "free text about Ann"],
     "server.address": [
         "https://h.example.com/users/4711/raw", "h.example.com/users", "user@h.example.com", "h.example.com:8443",
         "a b", "h?x", "", "/var/run/docker.sock",
