@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .forms import printable
 from .ledger import DropCounter
-from .schema import DEFAULT_CAP, allowed_on, encodable
+from .schema import DEFAULT_CAP, allowed_on
 
 
 def filter_attributes(place: str, attributes: Mapping[str, Any], drops: DropCounter) -> dict[str, Any]:
@@ -30,4 +31,4 @@ def filter_attributes(place: str, attributes: Mapping[str, Any], drops: DropCoun
 
 def span_name(fallback: str, *parts: object) -> str:
     """A span's name made of those parts that could leave as an attribute; ``fallback`` where none could."""
-    return " ".join(p for p in parts if isinstance(p, str) and p and len(p) <= DEFAULT_CAP and encodable(p)) or fallback
+    return " ".join(p for p in parts if isinstance(p, str) and p and len(p) <= DEFAULT_CAP and printable(p)) or fallback

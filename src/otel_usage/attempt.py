@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from .allowlist import span_name
+from .error_type import type_name
 from .guard import guarded
 from .identity import UsageIdentity
-from .request import UsageRequest, type_name
+from .request import UsageRequest
 from .request_facts import method_of
 from .runtime import active
 from .schema import RecordKind

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigError
+from .forms import WORD
 from .hosts import HostPatterns
 from .keys import SHORTEST_SECRET, NamedKey, named_key
 from .named_callable import NamedCallable
@@ -99,9 +100,9 @@ class UsageConfig:
     dev_header: bool = False
     """``USAGE_DEV_HEADER``: answer with ``x-usage-telemetry: ok|degraded``."""
     reasons: frozenset[str] = frozenset()
-    """Reasons of the application's own, beside those of the schema."""
+    """Reasons of the application's own, beside those of the schema: words, as those are."""
     auth_kinds: frozenset[str] = frozenset()
-    """Kinds of authentication of the application's own, beside those of the schema."""
+    """Kinds of authentication of the application's own, beside those of the schema: words, as those are."""
     cache_bands: tuple[tuple[int, str], ...] = (
         (60, "live"), (300, "fast"), (900, "medium"), (3600, "slow"), (21600, "static"), (604800, "daily"),
     )  # fmt: skip
@@ -152,6 +153,7 @@ class UsageConfig:
         for setting, pepper in (("USAGE_KEY_PEPPER", self.key_pepper), ("USAGE_UA_PEPPER", self.user_agent_pepper)):
             _require(pepper is None or named_key(pepper).strong, setting, None, _PEPPER_FORM)
         self._check_baggage()
+        self._check_words()
         for key in self.personal:
             _require(key in PERSONAL_KEYS, "USAGE_PERSONAL", key, f"keys among {', '.join(sorted(PERSONAL_KEYS))}")
         limits = [seconds for seconds, _ in self.cache_bands]
@@ -174,6 +176,12 @@ class UsageConfig:
         distinct = len({key.key_id for key in keys}) == len(keys)
         _require(distinct and all(key.strong for key in keys), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_KEY_FORM)
         _require(not keys or find_spec("itsdangerous"), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_EXTRA)
+
+    def _check_words(self) -> None:
+        for setting, words in (("reasons", self.reasons), ("auth_kinds", self.auth_kinds)):
+            _require(not isinstance(words, str), setting, str(words), "a set of words")
+            for word in words:
+                _require(isinstance(word, str) and WORD.fullmatch(word), setting, str(word), _WORD_FORM)
 
     @property
     def proxy(self) -> TrustedProxy | None:
@@ -332,6 +340,7 @@ _NUMBERS: Final = (
     "spool_bytes", "spool_memory_bytes", "spool_age", "queue_size", "batch_size", "schedule_delay", "export_timeout",
     "shutdown_timeout",
 )  # fmt: skip
+_WORD_FORM: Final = "words of a-z, 0-9, _ and -, that begin with a letter and have 64 characters at most"
 _SPOOL_FORM: Final = "the absolute path of a directory, memory or off"
 _DATASET: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _DATASET_FORM: Final = "a dataset's name: letters, digits, _ . - (at most 128)"

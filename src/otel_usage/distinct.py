@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Final
 
+from .forms import OTHER
 from .ledger import DropCounter
 from .schema import BY_KEY
-
-OTHER: Final = "_OTHER"
-"""Stands for every value after the last one that had room (as in the semantic conventions' ``http.request.method``)."""
 
 CLAIMED_LIMIT: Final = 10_000
 """Different customers and plans that nobody has verified, at most. Verified ones are never folded: they are billed."""

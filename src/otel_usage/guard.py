@@ -34,7 +34,11 @@ def report(site: str, error: BaseException) -> None:
     """Count an error of our own under ``site``, and log it the first time. Never raises."""
     _errors[site] += 1
     if _errors[site] == 1:
-        say(logging.ERROR, "otel_usage failed in %s and goes on: %s", site, _describe(error))
+        try:
+            described = _describe(error)
+        except Exception:  # an exception's class is the application's, which may not even want to be looked at
+            described = "an exception that cannot be described"
+        say(logging.ERROR, "otel_usage failed in %s and goes on: %s", site, described)
 
 
 def say(level: int, message: str, *args: object) -> None:

@@ -11,6 +11,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from .forms import IDENTIFIER
+
 Network = IPv4Network | IPv6Network
 
 _TEXT_LENGTH: Final = 1024
@@ -18,7 +20,6 @@ _TEXT_LENGTH: Final = 1024
 _CITY_LENGTH: Final = 64
 """What the schema takes as ``geo.locality.name``."""
 
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 _NO_COUNTRY: Final = frozenset({"XX", "ZZ"})
 """Two letters that say that the country is not known: Cloudflare's, and the Unicode CLDR's. (``T1``, Cloudflare's word
@@ -83,7 +84,7 @@ def _unescaped(data: bytes) -> bytes:
 
 
 def _identifier(text: str) -> str | None:
-    return text if _IDENTIFIER.fullmatch(text) else None
+    return text if IDENTIFIER.fullmatch(text) else None
 
 
 def _amazon_trace(text: str) -> str | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from .error_type import type_name
 from .guard import report
 from .identity import UsageIdentity
 from .request_facts import (
@@ -20,7 +21,7 @@ from .request_facts import (
     sentry_trace_id,
     trace_id_of,
 )
-from .schema import RecordKind
+from .schema import BY_KEY, RecordKind
 from .scope import UsageScope
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class UsageRequest(UsageScope):
         end = self._ended if self._ended is not None else time.perf_counter()
         self.recorder.emit(
             RecordKind.REQUEST,
-            f"{self.method} {template}" if (template := self.template) else self.method,
+            self._name(),
             self.context,
             self._attributes(end),
             start_time=self._started,
@@ -194,6 +195,11 @@ class UsageRequest(UsageScope):
             report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
             return
         self.found_out(found)
+
+    def _name(self) -> str:
+        """The method and the route's template, if that is one that may leave as an attribute."""
+        template = BY_KEY["http.route"].accept(self.template)
+        return f"{self.method} {template}" if template else self.method
 
     def _attributes(self, end: float) -> dict[str, Any]:
         headers, template = self._headers, self.template
@@ -259,9 +265,3 @@ class UsageRequest(UsageScope):
         if recorder.hash_user_agent is not None and agent:
             return {**found, "usage.user_agent.hash": recorder.hash_user_agent(agent)}
         return found
-
-
-def type_name(error: BaseException) -> str:
-    """An exception's class as ``error.type`` holds it: with its module, unless it is a builtin."""
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from .forms import IDENTIFIER, OTHER
 from .schema import HTTP_METHODS
 
 PERSONAL_LENGTH: Final = 512
@@ -22,7 +23,6 @@ HEADERS: Final = frozenset(
 
 _METHODS: Final = {method: method for method in HTTP_METHODS}
 _VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"(https?)://(.{1,300})", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -36,7 +36,7 @@ _SENTRY_TRACE: Final = re.compile(r"([0-9a-f]{32})(?:-[0-9a-f]{16}(?:-[01])?)?")
 
 def method_of(method: str) -> str:
     """The method as it is recorded: its name, or ``_OTHER`` for one that is not known."""
-    return _METHODS.get(method, "_OTHER")
+    return _METHODS.get(method, OTHER)
 
 
 def host_of(host: str | None) -> str | None:
@@ -47,7 +47,7 @@ def host_of(host: str | None) -> str | None:
 
 def client_request_id(value: str | None) -> str | None:
     """The client's own request id, or None if it is too long or holds unusual characters."""
-    return value if value and _REQUEST_ID.fullmatch(value) else None
+    return value if value and IDENTIFIER.fullmatch(value) else None
 
 
 def trace_id_of(traceparent: str | None) -> int | None:

@@ -8,10 +8,30 @@ meaning we need; everything else lives under ``usage.``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
+
+from .forms import (
+    ADDRESS,
+    CLOUD_REGION,
+    COUNTRY,
+    ERROR_TYPE,
+    HEADER,
+    HOST,
+    IDENTIFIER,
+    KEYED_HASH,
+    OTHER,
+    REFERER,
+    REGION,
+    SEGMENT,
+    TEMPLATE,
+    TRACE_ID,
+    WORD,
+    printable,
+)
 
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
 """The semantic conventions that the keys follow. Pinned: Axiom maps the columns of exactly this version."""
@@ -88,9 +108,22 @@ class Attribute:
     distinct: int = 0
     """How many different values one process records at most; later ones become ``_OTHER``. 0: as many as there are."""
     values: tuple[str, ...] = ()
-    """The values that are known beforehand. Empty: any value of the type."""
+    """The values that are known beforehand. There are no others, unless there is a :attr:`form`, which those that
+    applications add have to have."""
     former_keys: tuple[str, ...] = ()
     """Keys that older semantic conventions used for the same fact, in order of preference."""
+    form: re.Pattern[str] | None = None
+    """What the whole of a string value matches, unless it has become ``_OTHER`` for want of room (:attr:`distinct`).
+    None: it is one of :attr:`values`; where there are none, one line of text."""
+    _fits: Callable[[str], object] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_fits", self._check())
+
+    @property
+    def closed(self) -> bool:
+        """Whether there are no other values than :attr:`values`."""
+        return bool(self.values) and self.form is None
 
     @property
     def conventional(self) -> bool:
@@ -98,13 +131,14 @@ class Attribute:
         return not self.key.startswith("usage.")
 
     def accept(self, value: object) -> str | int | float | bool | None:
-        """The value as it may leave. None: its type is wrong, it is longer than :attr:`cap`, or OTLP cannot carry it.
+        """The value as it may leave. None: its type is wrong, it is longer than :attr:`cap`, it does not have the
+        :attr:`form`, it is none of the :attr:`values` where those are all, or OTLP cannot carry it.
 
         A bool is never taken for a number. An int is taken for a double.
         """
         # One function of plain comparisons: it sees every attribute of every span, on the request's own thread.
         if type(value) is str:
-            return value if self.type is ValueType.STRING and len(value) <= self.cap and encodable(value) else None
+            return value if self.type is ValueType.STRING and len(value) <= self.cap and self._fits(value) else None
         if type(value) is int:
             if not _INT64_MIN <= value <= _INT64_MAX or self.type not in _NUMBERS:
                 return None
@@ -115,15 +149,25 @@ class Attribute:
             return value if self.type is ValueType.BOOLEAN else None
         return self.accept(value.value) if isinstance(value, StrEnum) else None
 
+    def of_type(self, value: object) -> str | int | float | bool | None:
+        """The value if its type is right, in any form: what has arrived was let out by the rules of its sender, and may
+        have been redacted since. None: it is not.
+        """
+        if type(value) is str:
+            return value if self.type is ValueType.STRING else None
+        return self.accept(value)
 
-def encodable(text: str) -> bool:
-    """Whether OTLP can carry it, which takes Unicode: half of a surrogate pair would fail the whole batch."""
-    return text.isascii() or not _SURROGATE.search(text)
+    def _check(self) -> Callable[[str], object]:
+        if self.closed:
+            return frozenset(self.values).__contains__
+        if self.form is None:
+            return printable
+        # Of few different values, the answers are remembered: a look-up costs a quarter of a match.
+        return lru_cache(self.distinct)(self.form.fullmatch) if self.distinct else self.form.fullmatch
 
 
 _NUMBERS: Final = (ValueType.INT, ValueType.DOUBLE)
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 AUTH_KINDS: Final = ("jwt", "user_api_key", "enterprise_api_key", "widget_key", "mcp_oauth", "internal", "anon")
 """How a caller was authenticated. Applications register more with ``UsageConfig.auth_kinds``."""
@@ -172,33 +216,35 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("usage.customer.id", _S, _ALL, "The account that is billed: the organisation, else the user.",
               "acme", _PSEUDONYMOUS),
     Attribute("usage.principal.id", _S, _ALL, "The credential that was used, as a keyed hash: `key id:digest`.",
-              "k1:3f2a9c7711aa00ff3f2a9c7711aa00ff", _PSEUDONYMOUS),
+              "k1:3f2a9c7711aa00ff3f2a9c7711aa00ff", _PSEUDONYMOUS, form=KEYED_HASH),
     Attribute("usage.auth.kind", _S, _ALL, "How the caller was authenticated.", "user_api_key", values=AUTH_KINDS,
-              distinct=NAMES),
+              distinct=NAMES, form=WORD),
     Attribute("usage.tier", _I, _ALL, "The customer's tier. 0 is anonymous or free; absent when it is not known.", 2),
     Attribute("usage.plan", _S, _ALL, "The customer's plan.", "api_pro"),
     Attribute("usage.identity.provenance", _S, _ALL, "How sure the identity is.", "verified", values=PROVENANCES),
     # What
     Attribute("usage.request.id", _S, _ALL, "The request's id: from a declared proxy, else made here.",
-              "8f14e45fceea167a5a36dedd4bea2543", cap=128),
+              "8f14e45fceea167a5a36dedd4bea2543", cap=128, form=IDENTIFIER),
     Attribute("usage.client.request_id", _S, _REQUEST, "The `x-request-id` that the client sent. Never trusted.",
-              "order-17-retry-2", cap=128),
+              "order-17-retry-2", cap=128, form=IDENTIFIER),
     Attribute("http.route", _S, _REQUEST, "The route's template. Never the raw path.", "/v1/items/{id}",
-              distinct=NAMES),
+              distinct=NAMES, form=TEMPLATE),
     Attribute("usage.route", _S, _CHILDREN, "The template of the inbound request's route.", "/v1/items/{id}",
-              distinct=NAMES),
+              distinct=NAMES, form=TEMPLATE),
     Attribute("usage.domain", _S, _REQUEST, "The route's first segment after `api` and a version.", "items", cap=64,
-              distinct=NAMES),
+              distinct=NAMES, form=SEGMENT),
     Attribute("http.request.method", _S, _HTTP, "The request's method, `_OTHER` if it is not a known one.", "GET",
-              cap=16, values=(*HTTP_METHODS, "_OTHER"), former_keys=("http.method",)),
+              cap=16, values=(*HTTP_METHODS, OTHER), former_keys=("http.method",)),
     Attribute("server.address", _S, _HTTP, "The host that was called, without its port.", "api.example.com",
-              former_keys=("net.peer.name", "net.host.name", "http.server_name", "http.host"), distinct=NAMES),
+              former_keys=("net.peer.name", "net.host.name", "http.server_name", "http.host"), distinct=NAMES,
+              form=HOST),
     # How it was served
     Attribute("http.response.status_code", _I, _HTTP, "The response's status code. Absent when there was none.", 200,
               former_keys=("http.status_code",)),
-    Attribute("usage.reason", _S, _REQUEST | _LLM, "Why it ended as it did.", "ok", values=REASONS),
+    Attribute("usage.reason", _S, _REQUEST | _LLM, "Why it ended as it did.", "ok", values=REASONS, form=WORD,
+              distinct=NAMES),
     Attribute("error.type", _S, _HTTP | _CUSTOM, "The exception's class, or the status code of a failed response.",
-              "httpx.ConnectTimeout", distinct=NAMES),
+              "httpx.ConnectTimeout", distinct=NAMES, form=ERROR_TYPE),
     Attribute("http.request.body.size", _I, _HTTP, "Bytes of the request's body that were read or sent, counted.", 512),
     Attribute("http.response.body.size", _I, _HTTP, "Bytes of the response's body that were sent or read, counted.",
               20480),
@@ -238,22 +284,24 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("usage.limit.name", _S, _LIMIT, "The limiter.", "per_minute", cap=64, distinct=NAMES),
     Attribute("usage.limit.decision", _S, _LIMIT, "What it decided.", "shadow", values=LIMIT_DECISIONS),
     # Where from: only from a declared proxy
-    Attribute("geo.country.iso_code", _S, _REQUEST, "The client's country (ISO 3166-1).", "DE", cap=2),
-    Attribute("geo.region.iso_code", _S, _REQUEST, "The client's region (ISO 3166-2).", "DE-BE", cap=6),
+    Attribute("geo.country.iso_code", _S, _REQUEST, "The client's country (ISO 3166-1).", "DE", cap=2, form=COUNTRY),
+    Attribute("geo.region.iso_code", _S, _REQUEST, "The client's region (ISO 3166-2).", "DE-BE", cap=6, form=REGION),
     Attribute("geo.locality.name", _S, _REQUEST, "The client's city.", "Berlin", cap=64),
-    Attribute("cloud.region", _S, _REQUEST | _SERVICE, "Where the request was handled.", "fra1", cap=64),
-    Attribute("usage.execution.plane", _S, _REQUEST, "The platform whose proxy it came through.", "vercel", cap=64),
+    Attribute("cloud.region", _S, _REQUEST | _SERVICE, "Where the request was handled.", "fra1", cap=64,
+              form=CLOUD_REGION),
+    Attribute("usage.execution.plane", _S, _REQUEST, "The platform whose proxy it came through.", "vercel", cap=64,
+              form=WORD),
     Attribute("usage.user_agent.hash", _S, _REQUEST, "The user agent as a keyed hash. Only with `USAGE_UA_PEPPER`.",
-              "k1:77aa00ff3f2a9c11", _PSEUDONYMOUS, cap=128),
+              "k1:77aa00ff3f2a9c1177aa00ff3f2a9c11", _PSEUDONYMOUS, cap=128, form=KEYED_HASH),
     Attribute("usage.sentry.trace_id", _S, _REQUEST, "The trace id of the `sentry-trace` header.",
-              "771a43a4192642f0b136d5159a501700", cap=32),
-    Attribute("client.address", _S, _REQUEST, "The client's address.", "203.0.113.7", _PERSONAL, 64),
+              "771a43a4192642f0b136d5159a501700", cap=32, form=TRACE_ID),
+    Attribute("client.address", _S, _REQUEST, "The client's address.", "203.0.113.7", _PERSONAL, 64, form=ADDRESS),
     Attribute("user_agent.original", _S, _REQUEST, "The user agent, cut to 512 characters.", "curl/8.7.1",
-              _PERSONAL, 512),
+              _PERSONAL, 512, form=HEADER),
     Attribute("usage.referer", _S, _REQUEST, "The referer without query and fragment, cut to 512 characters.",
-              "https://example.com/docs", _PERSONAL, 512),
+              "https://example.com/docs", _PERSONAL, 512, form=REFERER),
     Attribute("usage.accept_language", _S, _REQUEST, "The `Accept-Language` header, cut to 512 characters.", "de-DE",
-              _PERSONAL, 512),
+              _PERSONAL, 512, form=HEADER),
     # The service
     Attribute("service.name", _S, _SERVICE, "The service.", "gateway"),
     Attribute("service.namespace", _S, _SERVICE, "The group that the service belongs to.", "shop"),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, Status, StatusCode
 from opentelemetry.util.types import Attributes
 
+from .error_type import type_name
 from .guard import guarded
 from .identity import UsageIdentity
-from .request import type_name
 from .runtime import active
 from .schema import RecordKind, UsageEvent
 from .scope import EVENT_LIMIT, Event, Recording, UsageScope, current, enter, leave
@@ -102,11 +102,13 @@ class UsageSpan(Span):
     def update_name(self, name: str) -> None:
         self._name = name
 
+    @guarded(None)
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Only whether it is an error is kept: a description is free text, and does not leave."""
         code = status.status_code if isinstance(status, Status) else status
         self._failed = code is StatusCode.ERROR
 
+    @guarded(None)
     def record_exception(
         self,
         exception: BaseException,

@@ -45,11 +45,11 @@ def headers(data: bytes) -> None:
         "usage.client.request_id": client_request_id(text),
         "server.address": host_of(text),
         "usage.sentry.trace_id": sentry_trace_id(text),
-        "usage.domain": domain_of(text),
         "usage.origin.kind": origin_kind("jwt", text, text),
     }
     for key, value in facts.items():
         assert value is None or BY_KEY[key].accept(value) == value, key
+    assert len(domain_of(text) or "") <= BY_KEY["usage.domain"].cap  # of a template it is; the schema judges its form
     assert method_of(text) in (*HTTP_METHODS, "_OTHER")
     assert cache_tier_of(text, BANDS) in (None, *CACHE_TIERS)
     trace_id = trace_id_of(text)

@@ -36,7 +36,8 @@ from otel_usage.processors.allowlist import AllowlistSpanProcessor
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
 from otel_usage.recorder import Recorder
 from otel_usage.redaction import REDACTED, redact
-from otel_usage.runtime import activate
+from otel_usage.request import UsageRequest
+from otel_usage.runtime import activate, active
 from otel_usage.schema import (
     ATTRIBUTES,
     BY_KEY,
@@ -315,6 +316,9 @@ def test_a_secret_in_any_field_of_a_span_is_in_no_byte_on_the_wire(shape: str, a
     body = on_the_wire(out)
     assert all(part not in body for part in visible(SECRETS[shape]))
     assert b"s3cret-in-tracestate" not in body
+    if "\n" in secret:  # which no attribute may hold
+        assert dropped["usage.customer.id"] > 1
+        return
     assert b"usage.customer.id" in body  # it was looked at, and what it held was redacted
     assert REDACTED.encode() in body
     assert dropped["redacted:usage.customer.id"] == 1
@@ -416,6 +420,48 @@ def test_what_is_dropped_is_counted_by_its_key_and_never_by_its_value(key: str, 
     ((out,), dropped) = let_out(span_of(SpanKind.SERVER, {key: value}))
     assert out.attributes == {"usage.kind": "request"}
     assert dropped == {key: 1}
+
+
+FREE_TEXT = {
+    "http.route": f"/users/4711/{MARK}?token=abc",
+    "server.address": f"https://h.example.com/users/{MARK}",
+    "error.type": f"could not find user {MARK} in /home/ann",
+    "usage.reason": f"free text about {MARK}",
+    "usage.auth.kind": f"free text {MARK}",
+    "usage.identity.provenance": MARK,
+    "usage.principal.id": MARK,
+    "usage.cache.tier": MARK,
+    "usage.user_agent.hash": MARK,
+}
+"""What a key takes by its type and length alone, and what nobody means by it."""
+
+
+@pytest.mark.parametrize("key", FREE_TEXT)
+def test_free_text_in_the_place_of_a_fact_is_dropped_and_counted(key: str) -> None:
+    ((out,), dropped) = let_out(span_of(SpanKind.SERVER, {key: FREE_TEXT[key]}))
+    assert out.attributes == {"usage.kind": "request"}
+    assert out.name == "request"
+    assert dropped == {key: 1}
+    on_the_wire([out])
+
+
+@pytest.mark.parametrize("key", ["http.request.method", "http.method"])
+@pytest.mark.parametrize(("sent", "kept"), [("get", "GET"), ("POST", "POST"), ("SECRETWORD", "_OTHER"), ("", "_OTHER")])
+def test_a_method_is_a_known_one_or_other(key: str, sent: str, kept: str) -> None:
+    ((out,), dropped) = let_out(span_of(SpanKind.SERVER, {key: sent}))
+    assert out.attributes == {"usage.kind": "request", "http.request.method": kept}
+    assert dropped == {}
+
+
+@pytest.mark.parametrize("key", ["server.address", "http.host", "net.host.name"])
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("127.0.0.1:8000", "127.0.0.1"), ("API.example.com:8443", "api.example.com"), ("[::1]:80", "::1"), ("::1", "::1")],
+)
+def test_a_host_leaves_without_its_port(key: str, said: str, kept: str) -> None:
+    ((out,), dropped) = let_out(span_of(SpanKind.SERVER, {key: said}))
+    assert out.attributes == {"usage.kind": "request", "server.address": kept}
+    assert dropped == {}
 
 
 def test_a_hostile_number_of_keys_fills_no_memory() -> None:
@@ -553,8 +599,39 @@ def test_a_secret_that_is_recorded_by_hand_is_in_no_byte_on_the_wire(shape: str,
             usage.record_llm(secret, secret, stage=secret)
         wire = sent(made)
     assert all(part not in wire.body for part in visible(SECRETS[shape]))
-    assert REDACTED.encode() in wire.body
+    assert (REDACTED.encode() in wire.body) is ("\n" not in secret)  # a line feed is in no attribute
     assert b"s3cret" not in wire.body
+
+
+@pytest.mark.parametrize("key", FREE_TEXT)
+def test_free_text_that_is_recorded_by_hand_is_dropped_and_counted(key: str) -> None:
+    with recording() as made:
+        with usage.usage_span("work") as span:
+            span.set_attribute(key, FREE_TEXT[key])
+        assert MARK.encode() not in sent(made).body
+
+
+def test_a_raw_credential_in_the_place_of_its_hash_does_not_leave() -> None:
+    with recording() as made:
+        with usage.usage_span("work"):
+            usage.identify(usage.UsageIdentity(customer_id="acme", auth_kind="user_api_key", principal_id=MARK))
+        attributes = made[0].attributes or {}
+        assert attributes["usage.customer.id"] == "acme"
+        assert "usage.principal.id" not in attributes
+        assert MARK.encode() not in sent(made).body
+
+
+def test_what_does_not_leave_as_a_route_is_not_in_the_requests_name_either() -> None:
+    with recording() as made:
+        recorder = active()
+        assert recorder is not None
+        request = UsageRequest(recorder, "GET", {}, None, {})
+        request.matched(f"/{MARK}?token=abc")
+        request.response_started(200, None)
+        request.complete = True
+        request.close()
+        assert made[0].name == "GET"
+        assert MARK.encode() not in sent(made).body
 
 
 def test_an_event_of_our_own_span_that_the_schema_does_not_know_is_dropped() -> None:

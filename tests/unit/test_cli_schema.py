@@ -36,10 +36,18 @@ def test_the_json_has_everything_that_the_schema_says(capsys: pytest.CaptureFixt
         assert described["cap"] == (attribute.cap if attribute.type is ValueType.STRING else None)
         assert (described["doc"], described["example"]) == (attribute.doc, attribute.example)
         assert tuple(described["values"]) == attribute.values
+        assert described["closed"] is attribute.closed
+        assert described["form"] == (attribute.form.pattern if attribute.form is not None else None)
         assert tuple(described["former_keys"]) == attribute.former_keys
         assert described["conventional"] == (not attribute.key.startswith("usage."))
     caps = {described["key"]: described["cap"] for described in schema["attributes"]}
     assert (caps["usage.plan"], caps["usage.referer"], caps["usage.tier"]) == (DEFAULT_CAP, 512, None)
+    assert {
+        described["key"] for described in schema["attributes"] if described["values"] and not described["closed"]
+    } == {
+        "usage.auth.kind",
+        "usage.reason",
+    }
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:

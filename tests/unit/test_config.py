@@ -374,3 +374,15 @@ def test_registered_words_stand_beside_the_schemas_own() -> None:
     config = UsageConfig(reasons=frozenset({"quota_402"}), auth_kinds=frozenset({"saml"}))
     assert {"quota_402", "ok", "tier_403"} <= config.known_reasons
     assert {"saml", "jwt", "anon"} <= config.known_auth_kinds
+
+
+@pytest.mark.parametrize("setting", ["reasons", "auth_kinds"])
+@pytest.mark.parametrize("word", ["free text", "", "Upper", "9lives", "x" * 65, "a\n", "ä"])
+def test_a_registered_word_that_could_not_leave_is_refused(setting: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{setting} is "):
+        UsageConfig(**{setting: frozenset({"fine", word})})  # type: ignore[arg-type]  # the setting is a parameter
+
+
+def test_one_word_in_the_place_of_a_set_is_refused_and_not_taken_for_its_letters() -> None:
+    with pytest.raises(ConfigError, match="a set of words"):
+        UsageConfig(reasons="maintenance")  # type: ignore[arg-type]  # the mistake

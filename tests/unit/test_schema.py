@@ -71,6 +71,19 @@ def test_an_attribute_takes_its_own_example_and_its_known_values(attribute: Attr
     assert all(attribute.accept(value) == value for value in attribute.values)
 
 
+def test_only_what_applications_add_to_has_other_values_than_the_known_ones() -> None:
+    assert {a.key for a in ATTRIBUTES if a.values and not a.closed} == {"usage.reason", "usage.auth.kind"}
+    assert BY_KEY["usage.reason"].accept("quota_402") == "quota_402"
+    assert not any(a.closed for a in ATTRIBUTES if not a.values)
+
+
+@BY_NAME
+def test_what_has_arrived_is_of_its_type_in_any_form(attribute: Attribute) -> None:
+    assert attribute.of_type(attribute.example) == attribute.example
+    assert attribute.of_type("[redacted] ?") == ("[redacted] ?" if attribute.type is ValueType.STRING else None)
+    assert attribute.of_type(b"x") is None
+
+
 @BY_NAME
 def test_an_attribute_is_documented_in_a_sentence(attribute: Attribute) -> None:
     assert attribute.doc[0].isupper() or attribute.doc.startswith("`")

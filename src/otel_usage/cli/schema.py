@@ -46,6 +46,8 @@ def _described(attribute: Attribute) -> dict[str, object]:
         "doc": attribute.doc,
         "example": attribute.example,
         "values": [str(value) for value in attribute.values],
+        "closed": attribute.closed,
+        "form": attribute.form.pattern if attribute.form is not None else None,
         "former_keys": list(attribute.former_keys),
         "conventional": attribute.conventional,
     }
@@ -62,6 +64,8 @@ def _markdown() -> str:
         "",
         "Every attribute that may leave the process, made from `src/otel_usage/schema.py` by `make docs`.",
         f"Keys that do not begin with `usage.` are those of the semantic conventions of <{SCHEMA_URL}>.",
+        "A value is one line of the schema's type and form (`otel-usage schema --json` shows the forms), and one of",
+        "the listed values where there are any. One that does not fit is dropped, and counted by its key.",
         "Where the number of different values is bounded, one process records that many; later ones become `_OTHER`.",
         "",
         "| attribute | type | on | meaning | values, or an example |",
@@ -70,6 +74,7 @@ def _markdown() -> str:
     for attribute in ATTRIBUTES:
         on = ", ".join(sorted(attribute.on))
         values = " ".join(f"`{value}`" for value in attribute.values) or f"`{attribute.example}`"
+        values += " or a word of the application's" if attribute.values and not attribute.closed else ""
         personal = " Personal: only with `USAGE_PERSONAL`." if attribute.sensitivity is Sensitivity.PERSONAL else ""
         bounded = f" {attribute.distinct:,} different values at most." if attribute.distinct else ""
         lines.append(f"| `{attribute.key}` | {attribute.type} | {on} | {attribute.doc}{personal}{bounded} | {values} |")

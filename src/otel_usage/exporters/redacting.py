@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status
 
+from ..forms import printable
 from ..guard import say
 from ..ledger import DropCounter
 from ..redaction import REDACTED, redact
-from ..schema import BY_KEY, DEFAULT_CAP, encodable
+from ..schema import BY_KEY, DEFAULT_CAP
 
 NAME_CAP: Final = 2 * DEFAULT_CAP
 """Longest span name in characters: of a method and a route at the most."""
@@ -115,7 +116,7 @@ class Redactor:
     def _name(self, span: ReadableSpan) -> str:
         """The span's name, or its kind's in the place of one that cannot leave: an application may name it anything."""
         name: object = span.name
-        if isinstance(name, str) and len(name) <= NAME_CAP and encodable(name):
+        if isinstance(name, str) and len(name) <= NAME_CAP and printable(name):
             return name
         self._drops.add("span:name")
         return str((span.attributes or {}).get("usage.kind", ""))

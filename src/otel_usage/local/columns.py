@@ -101,7 +101,7 @@ def _custom(span: ReceivedSpan) -> str:
 def _has_column(key: str, value: Value) -> bool:
     # A value of a wrong type is kept as text, so that nothing that arrived is lost.
     attribute = _BY_COLUMN_KEY.get(key)
-    return attribute is not None and attribute.accept(value) is not None
+    return attribute is not None and attribute.of_type(value) is not None
 
 
 def _resource(span: ReceivedSpan) -> str:
@@ -114,8 +114,8 @@ def _service_name(span: ReceivedSpan) -> str | None:
 
 
 def _of(attribute: Attribute) -> Callable[[ReceivedSpan], object]:
-    key, accept = attribute.key, attribute.accept
-    return lambda span: accept(span.attributes.get(key))
+    key, of_type = attribute.key, attribute.of_type
+    return lambda span: of_type(span.attributes.get(key))
 
 
 def _plain_column(name: str, sql_type: str, value: Callable[[ReceivedSpan], object]) -> Column:

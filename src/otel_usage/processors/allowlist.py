@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeGuard
 
 from opentelemetry.context import Context
@@ -18,7 +18,7 @@ from ..exporters.redacting import Redactor
 from ..guard import guarded
 from ..ledger import DropCounter
 from ..recorder import UsageReadableSpan
-from ..request_facts import host_of
+from ..request_facts import host_of, method_of
 from ..schema import CURRENT_KEY, PERSONAL_KEYS, RESOURCE, SCHEMA_URL, RecordKind, UsageEvent
 
 _KIND_OF: Final[Mapping[SpanKind, RecordKind]] = {
@@ -28,7 +28,6 @@ _KIND_OF: Final[Mapping[SpanKind, RecordKind]] = {
 _RECORD_KINDS: Final = frozenset(RecordKind)
 _EVENTS: Final = frozenset(UsageEvent)
 _SCOPE: Final = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
-_WITH_PORT: Final = frozenset({"http.host", "http.server_name"})
 
 
 class AllowlistSpanProcessor(SpanProcessor):
@@ -39,6 +38,8 @@ class AllowlistSpanProcessor(SpanProcessor):
     made anew from allowed attributes; status descriptions, tracestate, attributes of links, the instrumentation scope
     and unknown events do not leave. Values that look like secrets or e-mail addresses are redacted. Keys
     of older semantic conventions are taken for their current ones.
+
+    A method that is not known becomes ``_OTHER``, as the conventions have it.
 
     Spans that this package made have passed the schema already and go straight on.
     """
@@ -134,14 +135,27 @@ def _record_kind(span: ReadableSpan) -> RecordKind | None:
 
 
 def _in_current_keys(place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """``attributes`` with former keys in their current form, where the current key itself is not there."""
+    """``attributes`` under current keys and in their form. A former key counts where the current one is not there."""
     current = {key: value for key, value in attributes.items() if key not in CURRENT_KEY}
     for former, key in CURRENT_KEY.items():  # in the schema's order, which is that of preference
         # On a server's span the peer is the client, whose name is nobody's business.
         if former in attributes and not (former == "net.peer.name" and place == RecordKind.REQUEST):
-            value = attributes[former]
-            current.setdefault(key, host_of(value) if former in _WITH_PORT and isinstance(value, str) else value)
+            current.setdefault(key, attributes[former])
+    for key, in_current_form in _CURRENT_FORM.items():
+        if isinstance(value := current.get(key), str):
+            current[key] = in_current_form(value)
     return current
+
+
+def _without_port(host: str) -> str:
+    return host_of(host) or host  # an IPv6 address without brackets is no `Host` header
+
+
+_CURRENT_FORM: Final[Mapping[str, Callable[[str], str]]] = {
+    "http.request.method": lambda method: method_of(method.upper()),  # older ones write it as it was sent
+    "server.address": _without_port,  # contrib's ASGI writes `host:port`, whichever key it uses
+}
+"""How others write an attribute, made into what the conventions say."""
 
 
 def _name(kind: RecordKind, attributes: Mapping[str, Any]) -> str:
