@@ -172,21 +172,24 @@ def redact(text: str, *, email_addresses: bool = False) -> str:
 def _first_cleaned(text: str, email_addresses: bool) -> str | None:
     """The first of the forms of ``text`` in which something was found, without it. None: nothing was."""
     encoded = "%" in text or "&" in text or "\\" in text or not text.isascii()
-    for form in _forms(text) if encoded else (text,):
+    for form in forms(text) if encoded else (text,):
         clean = _cleaned(form, email_addresses)
         if clean != form:
             return clean
     return None
 
 
-def _forms(text: str) -> list[str]:
-    """``text``, and before it as what it is read by who decodes it: a secret may go on after what is encoded in it."""
-    forms = [text]
-    while "%" in forms[0] and len(forms) <= _DECODINGS:
-        forms.insert(0, unquote(forms[0]))
-    if _AT.search(forms[0]):
-        forms.insert(0, _AT.sub("@", forms[0]))
-    return forms
+def forms(text: str) -> list[str]:
+    """All that ``text`` may stand for: itself, and before it as what it is read by who decodes it.
+
+    That comes first, because a secret may go on after what is encoded in it.
+    """
+    found = [text]
+    while "%" in found[0] and len(found) <= _DECODINGS:
+        found.insert(0, unquote(found[0]))
+    if _AT.search(found[0]):
+        found.insert(0, _AT.sub("@", found[0]))
+    return found
 
 
 def _cleaned(text: str, email_addresses: bool) -> str:
