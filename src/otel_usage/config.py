@@ -139,8 +139,7 @@ class UsageConfig:
             object.__setattr__(self, "trusted_proxy", TrustedProxy.parse(self.trusted_proxy))
         object.__setattr__(self, "providers", {host.lower(): name for host, name in self.providers.items()})
         _require(_DATASET.fullmatch(self.axiom_dataset), "AXIOM_DATASET", self.axiom_dataset, _DATASET_FORM)
-        shown = None if "@" in self.axiom_domain else self.axiom_domain  # a URL with a password, by mistake
-        _require(_DOMAIN.fullmatch(self.axiom_domain), "AXIOM_DOMAIN", shown, _DOMAIN_FORM)
+        _require(_DOMAIN.fullmatch(self.axiom_domain), "AXIOM_DOMAIN", self.axiom_domain, _DOMAIN_FORM)
         _require(
             self.axiom_token is None or _TOKEN.fullmatch(self.axiom_token), "AXIOM_API_TOKEN", None,
             "an Axiom API token: printable ASCII without spaces, such as xaat-…",
@@ -364,16 +363,22 @@ def _require(condition: object, setting: str, got: str | None, accepts: str) -> 
 def _check_endpoint(endpoint: str, protocol: OtlpProtocol) -> None:
     example = "http://localhost:4317" if protocol is OtlpProtocol.GRPC else "http://localhost:4318"
     accepts = f"an http:// or https:// URL without user, query or fragment, such as {example}"
-    shown = None if "@" in endpoint or "?" in endpoint else endpoint  # a password or a key may be in it
+    url = _split(endpoint)
+    _require(url and not _NOT_IN_URL.search(endpoint), "USAGE_OTLP_ENDPOINT", endpoint, accepts)
+    bare = protocol is not OtlpProtocol.GRPC or (url and url.path in ("", "/"))
+    _require(bare, "USAGE_OTLP_ENDPOINT", endpoint, f"{accepts}; for gRPC without a path")
+
+
+def _split(url: str) -> SplitResult | None:
+    """An http:// or https:// URL with a host, in its parts; else None. An error of the standard library's would hold
+    what it could not read, and so would one of ours that is raised because of it.
+    """
     try:
-        url = urlsplit(endpoint)
-        port_is_number = url.port is None or url.port > 0
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        raise ConfigError("USAGE_OTLP_ENDPOINT", shown, accepts) from None
-    good = url.scheme in ("http", "https") and url.hostname and port_is_number and not _NOT_IN_URL.search(endpoint)
-    _require(good, "USAGE_OTLP_ENDPOINT", shown, accepts)
-    bare = protocol is not OtlpProtocol.GRPC or url.path in ("", "/")
-    _require(bare, "USAGE_OTLP_ENDPOINT", shown, f"{accepts}; for gRPC without a path")
+        return None
+    return parts if good else None
 
 
 def _host(url: SplitResult) -> str:

@@ -15,14 +15,17 @@ class UsageError(Exception):
 
 
 class ConfigError(UsageError, ValueError):
-    """A setting has a value that it does not take. The message names the setting, the value (unless it is secret) and
-    what is accepted.
+    """A setting has a value that it does not take. The message names the setting, the value (unless it may be a secret)
+    and what is accepted.
     """
 
     def __init__(self, setting: str, got: str | None, accepts: str) -> None:
-        """``got`` is None where the value is a secret: then it is not shown."""
-        shown = "a value that is not shown, because it is a secret" if got is None else repr(got)
-        super().__init__(f"{setting} is {shown}; it takes {accepts}")
+        """``got`` is shown where it can be an ordinary mistake (``shown.py``). None: it is a secret in any case."""
+        from .shown import shown  # where it is needed: this module is loaded where usage is off, too
+
+        safe = None if got is None else shown(got)
+        value = "a value that is not shown, because it may be a secret" if safe is None else repr(safe)
+        super().__init__(f"{setting} is {value}; it takes {accepts}")
         self.setting = setting
 
 

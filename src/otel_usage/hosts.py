@@ -82,9 +82,8 @@ def _parsed(setting: str, text: str) -> _Pattern:
     match = _PATTERN.fullmatch(text)
     host = canonical_host(match["host"]) if match else None
     port = int(match["port"]) if match and match["port"] else None
-    # What holds an @ was meant as a URL, and may hold its password.
     if match is None or host is None or port == 0 or (port or 0) > 65535:
-        raise ConfigError(setting, None if "@" in text else text, ACCEPTED)
+        raise ConfigError(setting, text, ACCEPTED)
     if match["below"] and (":" in host or _NUMERIC.fullmatch(host) or not ("." in host or host in _PRIVATE_SUFFIXES)):
         raise ConfigError(setting, text, f"{ACCEPTED}; a suffix has two labels or more, and is no address")
     return _Pattern(host, bool(match["below"]), port)

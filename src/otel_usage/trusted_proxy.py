@@ -31,6 +31,12 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a token of R
 # No spaces: a header sent twice arrives joined by ", ", which no secret can then be equal to.
 _SECRET: Final = re.compile(r"[!-~]{16,}")
 
+# What is shorter than any secret, or a network.
+_WORD: Final = re.compile(
+    r"[\w.:/*%-]{0,15}|[0-9./]{0,20}|(?:[0-9a-f]{0,4}:){2,7}[0-9a-f.]{0,15}(?:%\w{1,8})?(?:/\d{1,3})?"
+)
+_BETWEEN: Final = re.compile(r"[\s,;\0]+")
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyFacts:
@@ -93,8 +99,7 @@ class TrustedProxy:
         if text.strip() == "none":
             return None
         listed, marked, proof = text.partition("header:")
-        # A misspelt proof is a secret too.
-        secret = "=" in text or "header" in text.lower()
+        secret = not _shows_no_proof(text)
         parts = [part.strip() for part in listed.split(",")]
         _require(not marked or parts.pop() == "", text, secret=secret)
         platforms = [part for part in parts if part in PLATFORMS]
@@ -172,6 +177,11 @@ class TrustedProxy:
             met = met or platforms
             passed = passed or not ours
         return hop, met
+
+
+def _shows_no_proof(text: str) -> bool:
+    """Whether it can only be misspelt words and addresses: a misspelt proof is a secret, too."""
+    return "header" not in text.lower() and all(map(_WORD.fullmatch, _BETWEEN.split(text)))
 
 
 def _require(condition: object, got: str, *, secret: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from otel_usage.schema import ATTRIBUTES
 
 FAMILIES = {
     "bearer": r"[Bb]earer [A-Za-z0-9]{4}[0-9][A-Za-z0-9._~-]{8,40}",
-    "basic": r"[Bb]asic [A-Za-z0-9]{4}[0-9][A-Za-z0-9+/]{8,40}={0,2}",
+    "basic": r"[Bb]asic [A-Za-z0-9]{4}[0-9][A-Za-z0-9+/]{15,40}={0,2}",
+    "basic, short": r"[Bb]asic YW5u(O[g-v][A-Za-z0-9+/][0-9]|[a-z][DTjz][o-r][0-9]|[a-z]{2}[AEIMQUYc]6)[a-z]{0,4}=",
     "bearer in a form": r"bearer\+[A-Za-z0-9]{4}[0-9][A-Za-z0-9]{8,40}",
     "authorization": r"[Aa]uthorization: [A-Za-z]{3,8} [A-Za-z0-9]{8,40}",
     "jwt": r"eyJ[A-Za-z0-9_-]{17,40}\.eyJ[A-Za-z0-9_-]{8,40}\.[A-Za-z0-9_-]{8,40}",
@@ -30,13 +32,33 @@ FAMILIES = {
     "axiom": r"xa(at|pt)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     "stripe": r"(sk|rk|pk)_(live|test)_[A-Za-z0-9]{16,40}",
     "openai": r"sk-(proj-|svcacct-|admin-)?[A-Za-z0-9]{20,40}",
+    "openrouter": r"sk-or-v1-[0-9a-f]{64}",
+    "clerk and stripe, of an organisation": r"sk_org_live_[A-Za-z0-9]{16,40}",
+    "razorpay": r"rzp_(live|test)_[A-Za-z0-9]{14}",
     "anthropic": r"sk-ant-api03-[A-Za-z0-9_-]{20,40}",
     "webhook": r"whsec_[A-Za-z0-9+/]{24,40}",
     "aws": r"(AKIA|ASIA)[A-Z0-9]{16}",
+    "aws session": r"(IQoJb3JpZ2lu|FwoGZXIvYXdz)[A-Za-z0-9+/]{40,80}",
+    "azure": r"[A-Za-z0-9]{3}8Q~[A-Za-z0-9_~.-]{34}",
+    "terraform": r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{60,70}",
+    "atlassian": r"AT(A|C)TT3[A-Za-z0-9_-]{60,80}",
+    "langsmith": r"lsv2_(pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}",
+    "pinecone": r"pcsk_[A-Za-z0-9]{5,6}_[A-Za-z0-9]{40,60}",
+    "posthog": r"phx_[A-Za-z0-9]{43}",
+    "fly": r"(fm2_[A-Za-z0-9+/]{40,80}|fo1_[A-Za-z0-9_-]{43})",
+    "tailscale": r"tskey-(auth|api|client)-k[A-Za-z0-9]{10}CNTRL-[A-Za-z0-9]{24,32}",
+    "vercel blob": r"vercel_blob_rw_[A-Za-z0-9]{16}_[A-Za-z0-9]{30}",
+    "figma": r"figd_[A-Za-z0-9]{40}",
+    "hubspot": r"pat-(na|eu)1-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    "airtable": r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}",
+    "paseto": r"v[1-4]\.local\.[A-Za-z0-9_-]{90,120}",
+    "jwt of several lines": r"ewog(ICAi|ICJh)[A-Za-z0-9]{12,40}\.[A-Za-z0-9_-]{8,40}\.[A-Za-z0-9_-]{8,40}",
+    "discord": r"([MNO][DTjz][AEIMQUYcgk][w-z0-5]){6}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{38}",
     "github": r"gh[pousr]_[A-Za-z0-9]{36}",
     "github, fine": r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{20,40}",
     "gitlab": r"gl(pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,40}",
     "slack": r"xox[bp]-[0-9]{10,12}-[A-Za-z0-9]{12,24}",
+    "slack session": r"xox[cd]-[A-Za-z0-9-]{20,60}",
     "slack's webhook": r"hooks\.slack\.com/services/T[A-Z0-9]{8}/B[A-Z0-9]{8}/[A-Za-z0-9]{24}",
     "discord's webhook": r"discord\.com/api/webhooks/[0-9]{17,19}/[A-Za-z0-9_-]{60,68}",
     "telegram": r"(bot)?[0-9]{8,10}:AA[A-Za-z0-9_-]{33}",
@@ -59,8 +81,11 @@ FAMILIES = {
     "ssh": r"b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/]{20,60}",
     "assigned": r"(password|passwd|pwd|api_key|apiKey|access_token|client_secret|AccountKey|sig|X-Amz-Signature)"
     r"=[A-Za-z0-9+/]{5}[0-9]{3}[A-Za-z0-9+/]{0,30}",
+    "variable": r"((SECRET|AUTH|ENCRYPTION|MASTER)_KEY|DB_PASS|pass|PHPSESSID|connect\.sid)=[A-Za-z]{5}[0-9]{6,20}",
+    "in yaml": r"(secret_key|auth_token|password): [A-Za-z]{5}[0-9]{3}[A-Za-z0-9]{0,20}",
     "in json": r'"(password|token|secret|apiKey)": "[A-Za-z0-9]{5}[0-9]{3}[A-Za-z0-9]{0,20}"',
     "login": r"(https|postgres|redis|amqp)://[a-z]{1,8}:[A-Za-z0-9]{10,20}@[a-z]{1,8}",
+    "login without scheme": r"[a-z]{1,8}:[A-Za-z0-9]{10,20}@(localhost|db:5432|10\.0\.0\.7:3306|tcp\(db)",
     "dsn": r"https://[0-9a-f]{32}@[a-z]{1,8}\.example\.com",
 }
 """Each family of secrets as its issuer makes them."""
@@ -68,6 +93,7 @@ FAMILIES = {
 EMAILS = [
     "ann@example.com", "ANN@EXAMPLE.COM", "ann.o'neil+news@mail.example.co.uk", "ann_1-x@sub.example.museum",
     "jörg@müller.de", "用户@例子.公司", "ann@xn--mller-kva.de", "उपयोगकर्ता@उदाहरण.भारत", "ann@163.com", "zq@b.io",
+    "svc@shop.internal", "job@worker.local", "ann@2021.ai",
 ]  # fmt: skip
 
 HARMLESS = [
@@ -84,6 +110,12 @@ HARMLESS = [
     "https://example.com:8080/docs?page=2#top", "https://example.com/@acme", "http://host:8080/x/@acme",
     "GET /v1/items/{id}", "100%", "50% off", "%41%42", "%", "[redacted]", "password=[redacted]", "secret=true",
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", "de-DE,de;q=0.9,en;q=0.8",
+    "pk-test-customer", "sk-test-environment", "sk-admin-portal-eu", "rk-or-analytics", "Basic annual-2024",
+    "Basic Monthly2024", "Basic tier-1-monthly", "Basic fjordland", "Bearer bonds-2024-q1", "token=4096",
+    "MyOrganizationNamespaceLib.errors.SomeVeryLongExceptionNameForThis", "/reset/token=:token", "cookie=chocolate",
+    "cookie: oatmeal and raisin", "order@2024.invoice", "season_pass=gold-2024", "pass=12", "bypass=allowed",
+    "image:1.2@sha256:8f14e45fceea167a5a36dedd4bea2543", "npm:react@18.0.0", "v1.local.CustomerAccountService",
+    "cache-key-8f14e45fceea167a5a36dedd4bea2543", "AT&T", "R&D &#65; \\u0041", "\uff20home", "a~b", "~/spool",
     "SKU-1234", "MIIT", "Authorization", "cookie", "2026-11-24T15:08:59.123Z", "1700000000:counter",
 ]  # fmt: skip
 
@@ -114,12 +146,28 @@ def test_an_address_is_gone_from_any_context_unless_it_is_allowed(address: str, 
     name = address.partition("@")[0]
     around = (f"<{address}>", f"mailto:{address}", f"/users/{address}/orders", f"{before} {address} {after}")
     for text in (address, *around):
-        for form in (text, text.replace("@", "%40"), text.replace("@", "%2540")):
+        for at in ("@", "%40", "%2540", "\\u0040", "&#64;", "&#x40;", "&commat;", "\uff20"):
+            form = text.replace("@", at)
             redacted = redact(form)
             assert address not in redacted
             assert name not in redacted.replace(before, "").replace(after, "")
             assert REDACTED in redacted
     assert redact(f"to {address}", email_addresses=True) == f"to {address}"
+
+
+@given(user=st.text("abcxyz@.-019", min_size=1, max_size=12), password=st.text(min_size=4, max_size=16))
+def test_any_user_and_password_of_basic_are_gone(user: str, password: str) -> None:
+    encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+    if not re.search(r"[0-9=]", encoded):
+        return  # a word, as far as anybody can tell
+    for text in (f"Basic {encoded}", f"basic+{quote(encoded)}", f"authorization: Basic {encoded}"):
+        assert encoded[:-2] not in redact(text)
+
+
+def test_a_key_of_mailgun_is_gone() -> None:
+    key = "key-8f14e45fceea167a5a36dedd4bea2543"
+    for text in (key, f"api:{key}", f"/v3/{key}/x", f"?k={key}", f"-{key}"):
+        assert "8f14e45f" not in redact(text)
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -141,7 +189,7 @@ def test_hex_digests_and_uuids_are_left_alone(digest: str, prefix: str) -> None:
 
 PIECES = [
     "sk_live_", "sk-", "eyJ", "xoxb-", "ghp_", "SG.", "hvs.", "dp.st.", "MNO", "12345678:AA", "AKIA", "MII",
-    "bearer ", "basic+",
+    "bearer ", "basic+", "sk-ant-", "v4.local.", "key-", "pat", "8Q~", ".atlasv1.", "cookie=", "pass=", "&#64;",
     "://", ":", "@", "a@", "a.", ".", "-", "_", "=", "%40", "%25", "%", "a", "A", "1", " ", "/", '"',
     "-----BEGIN ",
     "PRIVATE KEY", "password=", "password", "token: ", "authorization:", "cookie", "sig=", "xn--", "é",
@@ -240,7 +288,7 @@ class Steps:
         return found is not kind.startswith("NOT_")
 
 
-PATTERNS = ["_SECRET", "_PRIVATE_KEY", "_LOGIN", "_ASSIGNED", "_EMAIL"]
+PATTERNS = ["_SECRET", "_WITHIN", "_PRIVATE_KEY", "_LOGIN", "_ASSIGNED", "_EMAIL"]
 
 
 def steps(name: str, text: str) -> int:

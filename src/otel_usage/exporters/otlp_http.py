@@ -191,13 +191,20 @@ def _pool(endpoint: str) -> urllib3.PoolManager:
     proxy = None if is_loopback(host) or proxy_bypass(host) else getproxies().get(url.scheme or "")
     if not proxy:
         return urllib3.PoolManager(maxsize=1)
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    pool = _through(proxy if "://" in proxy else f"http://{proxy}")
+    if pool is None:
+        raise ConfigError(f"{url.scheme}_proxy", None, "an HTTP proxy's URL, such as http://proxy:3128")
+    return pool
+
+
+def _through(proxy: str) -> urllib3.ProxyManager | None:
+    """A connection pool through ``proxy``. None if that is no URL of one: urllib3's error would hold its password."""
     try:
         login = urllib3.util.parse_url(proxy).auth
         headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
         return urllib3.ProxyManager(proxy, proxy_headers=headers, maxsize=1)
     except ValueError:  # urllib3's errors about URLs and their schemes
-        raise ConfigError(f"{url.scheme}_proxy", None, "an HTTP proxy's URL, such as http://proxy:3128") from None
+        return None
 
 
 def _tracked_pools(live: set[HTTPConnection]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
