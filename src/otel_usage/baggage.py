@@ -19,7 +19,7 @@ from .guard import guarded
 from .hosts import HostPatterns
 from .identity import UsageIdentity
 from .ledger import DropCounter
-from .schema import DEFAULT_CAP, encodable
+from .schema import BY_KEY
 
 CUSTOMER: Final = "usage.customer.id"
 TIER: Final = "usage.tier"
@@ -87,7 +87,7 @@ class UsageBaggage:
         found: Attribution | Refusal = Refusal.FORGED
         if len(members) == len(ours) and SIGNATURE in members:
             found = self._signer.verify(members.pop(SIGNATURE))
-        if isinstance(found, Attribution) and not members.items() <= _plain(found.identity).items():
+        if isinstance(found, Attribution) and not _agree(members, _plain(found.identity)):
             found = Refusal.FORGED
         if isinstance(found, Refusal):
             self._drops.add(f"baggage:{found}")
@@ -96,22 +96,24 @@ class UsageBaggage:
 
     def _members(self, attribution: Attribution, audience: str) -> str:
         plain = _plain(attribution.identity)
-        token = self._signer.sign(attribution, audience) if all(map(_may_travel, plain.values())) else None
+        # What could not leave as an attribute is no customer's name, and would not be believed.
+        sound = all(BY_KEY[name].accept(value) is not None for name, value in plain.items())
+        token = self._signer.sign(attribution, audience) if sound else None
         if token is None or len(token) > LONGEST_TOKEN:
             self._drops.add("baggage:untold")
             return ""
-        return ",".join((*(f"{name}={quote(value, safe='')}" for name, value in plain.items()), f"{SIGNATURE}={token}"))
+        members = (f"{name}={quote(str(value), safe='')}" for name, value in plain.items())
+        return ",".join((*members, f"{SIGNATURE}={token}"))
 
 
-def _may_travel(value: str) -> bool:
-    """Whether it could leave as an attribute: what could not is no customer's name, and would not be believed."""
-    return len(value) <= DEFAULT_CAP and encodable(value)
-
-
-def _plain(identity: UsageIdentity) -> dict[str, str]:
+def _plain(identity: UsageIdentity) -> dict[str, str | int]:
     """The members that anybody can read."""
     facts = {CUSTOMER: identity.customer_id, TIER: identity.tier, PLAN: identity.plan}
-    return {name: str(value) for name, value in facts.items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _agree(members: dict[str, str], signed: dict[str, str | int]) -> bool:
+    return all(name in signed and str(signed[name]) == value for name, value in members.items())
 
 
 def _parted(header: str) -> tuple[list[str], list[tuple[str, str]]]:

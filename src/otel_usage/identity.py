@@ -83,9 +83,19 @@ class UsageIdentity:
         """
         return self.auth_kind if self._vouched and self.auth_kind != "anon" else None
 
+    @property
+    def vouched_customer(self) -> str | None:
+        """The customer, as far as it is more than a claim. None: there is none, or merely claimed."""
+        return self.customer_id if self._vouched else None
+
     def names_another(self, later: UsageIdentity) -> bool:
         """Whether ``later`` names another customer than the one that is vouched for here."""
-        return self._vouched and self.customer_id is not None and later.customer_id not in (None, self.customer_id)
+        return self.vouched_customer is not None and later.customer_id not in (None, self.customer_id)
+
+    def contradicted_by(self, later: UsageIdentity) -> bool:
+        """Whether ``later`` names another customer than is vouched for here, be it that there is none."""
+        nobody = self._vouched and self.auth_kind == "anon" and later.customer_id is not None
+        return nobody or self.names_another(later)
 
     def merged(self, later: UsageIdentity) -> UsageIdentity:
         """The identity with what ``later`` adds.

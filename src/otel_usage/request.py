@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .error_type import type_name
 from .guard import report
@@ -31,14 +32,11 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 
-_STAND_INS: Final = frozenset({"anon", "internal"})
-
-
 class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
 
     __slots__ = (
-        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_proxied", "_start", "_started",
+        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_proxied", "_start", "_started", "_tasks",
         "annotations", "cache_control", "carrier", "client_gone", "complete", "error", "found", "interrupted",
         "method", "mounted", "preflight", "reason", "received", "request_id", "route", "sent", "status",
         "upstream_count", "upstream_duration", "upstream_received",
@@ -61,6 +59,7 @@ class UsageRequest(UsageScope):
         """
         super().__init__(recorder, trace_id_of(headers.get("traceparent")))
         self._parent: SpanContext | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
         if attribution is not None:
             self._parent = attribution.caller
             self.remote_trace_id = attribution.caller.trace_id
@@ -157,13 +156,27 @@ class UsageRequest(UsageScope):
         )
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = self._headers = {}
+        self._tasks.clear()
 
     def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
         """Merge what has become known about the caller. A service of ours that calls for a customer vouches for the
-        customer: its own name, or nobody's, does not take their place.
+        customer: its own name does not take their place.
         """
-        if self._parent is None or identity.auth_kind not in _STAND_INS:
+        behind = self._parent is not None and self.identity.vouched_customer is not None
+        if not (behind and identity.auth_kind == "internal"):
             super().identify(identity, inherited=inherited)
+
+    def works_here(self) -> None:
+        """The task that this is called on is a part of the request: it called the application, receives or sends its
+        messages, or serves its route. Others that it has started may be at somebody else's.
+        """
+        task = _task()
+        if task is not None:
+            self._tasks.add(task)
+
+    def elsewhere(self) -> bool:
+        task = _task() if self._tasks else None
+        return task is not None and task not in self._tasks
 
     def inherited(self) -> dict[str, Any]:
         return {"usage.request.id": self.request_id, "usage.route": self.template}
@@ -265,3 +278,10 @@ class UsageRequest(UsageScope):
         if recorder.hash_user_agent is not None and agent:
             return {**found, "usage.user_agent.hash": recorder.hash_user_agent(agent)}
         return found
+
+
+def _task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs on this thread, or it is not asyncio's
+        return None

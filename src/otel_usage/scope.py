@@ -65,7 +65,8 @@ class UsageScope:
     """Identity, trace and unfinished business of one unit of work."""
 
     __slots__ = (
-        "_context", "_merging", "_waiting", "closed_at", "events", "identity", "link", "recorder", "remote_trace_id",
+        "_borrowed", "_context", "_merging", "_waiting", "closed_at", "events", "identity", "link", "recorder",
+        "remote_trace_id",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, remote_trace_id: int | None = None) -> None:
@@ -73,6 +74,7 @@ class UsageScope:
         self.recorder = recorder
         self.remote_trace_id = remote_trace_id
         self.identity: UsageIdentity = UNKNOWN
+        self._borrowed = False
         self.events: list[Event] = []
         self.link: Link | None = None
         self.closed_at: float | None = None
@@ -121,26 +123,42 @@ class UsageScope:
     def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
         """Merge what has become known about the caller, and attribute what waited for it.
 
-        ``inherited``: a thread says it that the work has started and that may be at somebody else's by now. Another
-        customer than the one that is vouched for is refused there, and counted.
+        ``inherited``: a thread says it that the work has started and that may be at somebody else's by now, as may a
+        task (:meth:`elsewhere`). Another customer than the one that is vouched for is refused there, and counted; the
+        first one is believed until the work itself says who it is.
         """
+        aside = inherited or self.elsewhere()
         with self._merging:
-            if inherited and self.identity.names_another(identity):
+            if aside and self.identity.contradicted_by(identity):
                 self.recorder.drops.add("identify:other_customer")
                 return
-            self.identity = self.identity.merged(identity)
+            known = UNKNOWN if self._borrowed and not aside else self.identity
+            self._borrowed = aside and (self._borrowed or not self.identity.known)
+            self.identity = known.merged(identity)
         self._attribute_known()
 
+    def elsewhere(self) -> bool:
+        """Whether it is asked on a task that the work has started and that is not a part of it, as far as that can be
+        told. For work without tasks it is not.
+        """
+        return False
+
     def found_out(self, identity: UsageIdentity) -> None:
-        """Put what was looked up about the caller beneath what has been said explicitly."""
+        """Put what was looked up about the caller beneath what has been said explicitly by the work itself."""
         with self._merging:
-            self.identity = identity if self.identity == UNKNOWN else identity.merged(self.identity)
+            said = UNKNOWN if self._borrowed else self.identity
+            self._borrowed = False
+            self.identity = identity if said == UNKNOWN else identity.merged(said)
         self._attribute_known()
 
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
         self._waiting.append(emit)  # first: what another thread says from here on finds it there
-        self._attribute(keep=0 if self.identity.known or self.closed_at is not None else PENDING_LIMIT)
+        if self.identity.known or self.closed_at is not None:
+            self._attribute()
+        elif len(self._waiting) > PENDING_LIMIT:
+            self.recorder.drops.add("identify:too_late")  # the span is not lost, but it is nobody's
+            self._attribute(keep=PENDING_LIMIT)
 
     def inherited(self) -> dict[str, Any]:
         """The attributes that spans within the scope share with it, beside its identity."""

@@ -305,6 +305,18 @@ def test_the_calling_service_does_not_take_its_customers_place(
     assert the_request(stub).attributes["usage.customer.id"] == customer
 
 
+@pytest.mark.parametrize("claimed", [{"provenance": "unverified"}, {"customer_id": None, "auth_kind": "anon"}])
+def test_a_claim_that_a_service_passes_on_gives_way_to_what_is_verified_here(
+    pricing: None, stub: AxiomStub, claimed: dict[str, Any]
+) -> None:
+    def internal() -> None:
+        usage.identify(customer_id="globex", tier=1, auth_kind="internal")
+
+    with served("asgi", Seen(), internal) as url:
+        outside(url, "/", baggage=header(**claimed))
+    assert facts(the_request(stub), *WHO) == ("globex", 1, None, "internal", "verified")
+
+
 @pytest.mark.parametrize("kind", ["anon", "internal"])
 def test_nor_does_it_where_a_resolver_says_who_calls(
     switch_on: Callable[..., None], stub: AxiomStub, kind: str

@@ -372,7 +372,7 @@ def test_the_customer_and_the_applications_own_baggage_take_no_room_from_each_ot
     assert ours.members().keys() == MEMBERS
 
 
-@pytest.mark.parametrize("customer", ["\ud800", "x" * 300])
+@pytest.mark.parametrize("customer", ["\ud800", "x" * 300, "acme\r\nx-evil: 1"])
 def test_a_customer_that_no_attribute_could_hold_is_told_to_nobody_and_breaks_nothing(
     trusting: None, ours: Mirror, customer: str
 ) -> None:
@@ -384,7 +384,7 @@ def test_a_customer_that_no_attribute_could_hold_is_told_to_nobody_and_breaks_no
     assert usage.health().internal_errors == {}
 
 
-@pytest.mark.parametrize("customer", ["a,b;c=d\r\nx-evil: 1", "Grüße ✓ %41 +", "a" * 256])
+@pytest.mark.parametrize("customer", ["a,b;c=d x-evil: 1", "Grüße ✓ %41 +", "a" * 256])
 def test_a_customer_of_any_letters_arrives_as_it_is(trusting: None, ours: Mirror, customer: str) -> None:
     for_the_customer(lambda: with_httpx(ours.url), customer_id=customer)
     signer = AttributionSigner(dict([KEY.split(":")]), HostPatterns("x", [f"127.0.0.1:{ours.port}"]))

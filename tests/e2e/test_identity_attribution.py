@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,8 @@ import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 
 import otel_usage as usage
 from otel_usage.guard import internal_errors
@@ -459,11 +462,7 @@ async def by_an_executor() -> None:
         await asyncio.get_running_loop().run_in_executor(pool, globex)
 
 
-async def by_a_task() -> None:
-    await asyncio.create_task(itself())
-
-
-@pytest.mark.parametrize("work", [itself, by_asyncio_to_thread, by_anyio_to_thread, by_an_executor, by_a_task])
+@pytest.mark.parametrize("work", [itself, by_asyncio_to_thread, by_anyio_to_thread, by_an_executor])
 def test_the_requests_own_work_may_correct_its_customer_on_whatever_thread_it_runs(
     switch_on: Callable[..., None], stub: AxiomStub, work: Callable[[], Any]
 ) -> None:
@@ -478,6 +477,117 @@ def test_the_requests_own_work_may_correct_its_customer_on_whatever_thread_it_ru
         get(url, "/")
     (span,) = requests_of(stub)
     assert facts(span, "usage.customer.id", "usage.tier", "usage.plan") == ("globex", 3, "enterprise")
+
+
+class Passing(BaseHTTPMiddleware):
+    """It serves the route on a task of its own."""
+
+    async def dispatch(self, request: Request, call_next: Any) -> Any:
+        acme()
+        return await call_next(request)
+
+
+def test_a_route_that_is_served_on_a_task_of_its_own_is_the_requests_own_work(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    switch_on()
+
+    async def handler() -> Any:
+        await itself()
+        return {}
+
+    with handled_by(handler, middleware=[Middleware(Passing)]) as url:
+        get(url, "/")
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.tier", "usage.plan") == ("globex", 3, "enterprise")
+
+
+async def on_a_task(messages: queue.Queue[str], work: Callable[[], None]) -> None:
+    async def consume() -> None:
+        while messages.empty():
+            await asyncio.sleep(0.005)
+        work()
+        messages.get()
+
+    held.append(asyncio.create_task(consume()))
+
+
+async def on_a_thread(messages: queue.Queue[str], work: Callable[[], None]) -> None:
+    def consume() -> None:
+        messages.get(timeout=10)
+        work()
+
+    thread = threading.Thread(target=consume)
+    thread.start()
+    held.append(thread)
+
+
+held: list[Any] = []
+
+
+@pytest.mark.parametrize("consumer", [on_a_task, on_a_thread])
+@pytest.mark.parametrize("first", [acme, lambda: usage.identify(auth_kind="anon")], ids=["known", "anonymous"])
+def test_a_request_that_starts_the_consumer_of_anothers_message_is_not_counted_for_the_other(
+    switch_on: Callable[..., None], stub: AxiomStub, consumer: Any, first: Callable[[], None]
+) -> None:
+    """The request is held open until the other's has come and has been worked off."""
+    switch_on()
+    messages: queue.Queue[str] = queue.Queue()
+    done = threading.Event()
+
+    def work() -> None:
+        globex()
+        done.set()
+
+    async def handler(request: Request) -> Any:
+        if "x-other" in request.headers:
+            messages.put("work for globex")
+            return {}
+        first()
+        await consumer(messages, work)
+        while not done.is_set():
+            await asyncio.sleep(0.005)
+        return {}
+
+    with handled_by(handler) as url, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(get, url, "/")
+        while not held:
+            time.sleep(0.005)
+        get(url, "/", **{"x-other": "1"})
+        waiting.result(10)
+        held.clear()
+    assert usage.health().attributes_dropped == {"identify:other_customer": 1}
+    assert "globex" not in customers(requests_of(stub, 2))
+
+
+@pytest.mark.parametrize("consumer", [on_a_task, on_a_thread])
+@pytest.mark.parametrize("said", ["explicitly", "by the resolver"])
+def test_what_a_consumer_says_first_gives_way_to_the_requests_own_word(
+    switch_on: Callable[..., None], stub: AxiomStub, consumer: Any, said: str
+) -> None:
+    anonymous = usage.UsageIdentity(auth_kind="anon", provenance="verified")
+    switch_on(identity=(lambda _: anonymous) if said == "by the resolver" else None)
+    done = threading.Event()
+
+    def work() -> None:
+        globex()
+        done.set()
+
+    async def handler() -> Any:
+        messages: queue.Queue[str] = queue.Queue()
+        messages.put("work for globex")
+        await consumer(messages, work)
+        while not done.is_set():
+            await asyncio.sleep(0.005)
+        if said == "explicitly":
+            usage.identify(anonymous)
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
+        held.clear()
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.tier", "usage.auth.kind") == (None, 0, "anon")
 
 
 def test_threads_that_name_others_at_the_same_time_never_win_over_the_request(

@@ -74,6 +74,7 @@ async def _within(request: UsageRequest | None, call: Awaitable[None]) -> None:
 
 async def _call(app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
     token, shed = enter(exchange.request), shed_baggage()
+    exchange.request.works_here()
     try:
         await app(scope, exchange.receive, exchange.send)
     except BaseException as error:
@@ -191,12 +192,14 @@ class Exchange:
 
     async def receive(self) -> Message:
         """The next message of the client, counted."""
+        self.request.works_here()
         message = await self._receive()
         self._received(message)
         return message
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
+        self.request.works_here()
         changed = self._before(message) or message
         if self._ending and not self._closed and self.request.recorder.delivers_each:
             # Held until the request has been delivered: with its last message sent, the process may be frozen.

@@ -33,6 +33,7 @@ def _handle_mount(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: di
 def _chosen(route: Any, scope: dict[str, Any], *_: Any, **__: Any) -> None:
     request = scope.get(REQUEST_KEY)
     if isinstance(request, UsageRequest):
+        request.works_here()  # a task of its own, beneath Starlette's BaseHTTPMiddleware
         # FastAPI serves a router's routes under a prefix that only its "effective" route knows.
         effective = scope.get("fastapi", {}).get("effective_route_context")
         prefixed = effective is not None and effective.original_route is route
