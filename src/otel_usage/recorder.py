@@ -20,7 +20,7 @@ from .allowlist import filter_attributes
 from .attribution import AttributionSigner
 from .baggage import UsageBaggage
 from .config import FlushMode, UsageConfig
-from .distinct import DistinctValues
+from .distinct import NAMING, DistinctValues
 from .errors import ConfigError
 from .guard import report
 from .hosts import HostPatterns
@@ -129,10 +129,10 @@ class Recorder:
     ) -> None:
         """Make the span and hand it on. Times are nanoseconds since the epoch; an event is (time, name, attributes)."""
         allowed = self._allowed(kind, {**attributes, "usage.kind": kind.value})
-        folded = self._distinct.fold(allowed)
+        folded = self._distinct.fold(kind, allowed)
         self._on_end(
             UsageReadableSpan(
-                kind.value if folded else self._distinct.name(name, kind.value),
+                kind.value if folded & NAMING else self._distinct.name(name, kind.value),
                 context=context,
                 parent=parent,
                 resource=self._resource,
@@ -158,7 +158,7 @@ class Recorder:
 
     def _event(self, event: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         allowed = self._allowed(event, facts)
-        self._distinct.fold(allowed)
+        self._distinct.fold(event, allowed)
         return allowed
 
     def _allowed(self, place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from otel_usage.distinct import CLAIMED_LIMIT, NAMES_LIMIT, OTHER, DistinctValues
+from otel_usage.distinct import CLAIMED_LIMIT, NAMES_LIMIT, OTHER, SHARE, DistinctValues
 from otel_usage.ledger import DropCounter
 from otel_usage.schema import ATTRIBUTES, BY_KEY, NAMES, Sensitivity, ValueType
 
 VERIFIED = {"usage.identity.provenance": "verified", "usage.customer.id": "acme"}
 
 
-def folded(values: DistinctValues, **attributes: Any) -> dict[str, Any]:
-    values.fold(attributes)
+def folded(values: DistinctValues, place: str = "request", **attributes: Any) -> dict[str, Any]:
+    values.fold(place, attributes)
     return attributes
 
 
@@ -41,6 +41,22 @@ def test_strangers_do_not_use_up_the_room_of_verified_callers(values: DistinctVa
     for number in range(2 * NAMES):
         folded(values, **{"server.address": f"h{number}"})
     assert folded(values, **VERIFIED, **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
+
+
+def test_no_customer_uses_up_the_room_of_the_others(values: DistinctValues) -> None:
+    sent = [folded(values, **VERIFIED, **{"server.address": f"h{n}"})["server.address"] for n in range(2 * NAMES)]
+    assert len(set(sent)) == SHARE + 1
+    other = {**VERIFIED, "usage.customer.id": "globex", "server.address": "api.shop.example"}
+    assert folded(values, **other)["server.address"] == "api.shop.example"
+    assert folded(values, **VERIFIED, **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
+
+
+def test_hosts_that_clients_name_take_no_room_from_hosts_that_are_called(values: DistinctValues) -> None:
+    for number in range(2 * NAMES):
+        folded(values, **{"server.address": f"h{number}"})
+    assert folded(values, "upstream", **{"server.address": "api.bank.example"}) == {
+        "server.address": "api.bank.example"
+    }
 
 
 def test_verified_customers_are_never_folded(values: DistinctValues) -> None:

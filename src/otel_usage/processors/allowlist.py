@@ -87,7 +87,7 @@ class AllowlistSpanProcessor(SpanProcessor):
             return None
         attributes = self._filter(kind, span.attributes or {})
         attributes["usage.kind"] = kind.value
-        self._distinct.fold(attributes)
+        self._distinct.fold(kind, attributes)
         return ReadableSpan(
             _name(kind, attributes),
             context=_bare(span.context),
