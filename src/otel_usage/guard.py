@@ -14,7 +14,7 @@ from collections.abc import Callable
 from traceback import extract_tb
 from typing import Final, ParamSpec, TypeVar
 
-from .errors import UsageError
+from .errors import ConfigError, CustomerMapError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,28 +50,34 @@ def say(level: int, message: str, *args: object) -> None:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, UsageError):
-        return str(error)  # our own words, which hold no secret
+    if _ours(error):
+        return str(error)  # in words that hold no secret
     from .redaction import redact  # where it is needed: this module is loaded where usage is off, too
 
     name = redact(type(error).__qualname__)  # a class may be made at run time, and named by anything
     frames = extract_tb(error.__traceback__)
-    if isinstance(error, TypeError) and len(frames) == 1:
-        # The arguments did not fit: the interpreter's own words, which hold no values, but the names of keywords.
-        return f"{name}: {_QUOTED.sub(_identifier, str(error))}"
+    misfit = _MISFIT.match(str(error)) if type(error) is TypeError and len(frames) == 1 else None
+    if misfit is not None:
+        return f"{name}: {misfit[0]}"
     where = f" at {frames[-1].name}:{frames[-1].lineno}" if frames else ""
     return name + where
 
 
-_QUOTED: Final = re.compile("'([^']*)'")
+def _ours(error: BaseException) -> bool:
+    """Whether it was raised by this package. The classes are public: an application may raise or extend them, too."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = str(last.tb_frame.f_globals.get("__name__")) if last is not None else ""
+    return type(error) in (ConfigError, CustomerMapError) and place.startswith(f"{__package__}.")
 
 
-def _identifier(quoted: re.Match[str]) -> str:
-    """What was quoted, if it can be a name in somebody's code and not only in somebody's data."""
-    from .redaction import redact
-
-    plain = quoted[1].isidentifier() and len(quoted[1]) <= 40 and redact(quoted[1]) == quoted[1]
-    return quoted[0] if plain else "'…'"
+# What the interpreter says where arguments do not fit a function. It names those that are missing, which the function
+# calls so. A keyword that is unknown may be somebody's data, and is left out.
+_MISFIT: Final = re.compile(
+    r"[\w.<>]+\(\) (?:missing \d+ required [a-z -]+: '\w+'(?:(?:, |,? and )'\w+')*$"
+    r"|takes [a-z0-9 ]+ arguments? but \d+ (?:was|were) given|got an unexpected keyword argument)"
+)
 
 
 def guarded(fallback: F) -> Callable[[Callable[P, T]], Callable[P, T | F]]:

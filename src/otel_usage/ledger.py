@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from .native import RLock
 from .redaction import redact
@@ -137,29 +139,41 @@ class Ledger:
             self._dropped[target] += count
 
 
+_KEY: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_PREFIXES: Final = frozenset({"baggage", "distinct", "event", "identify", "redacted", "span"})
+"""What has happened, in names that are counted as ``prefix:key``."""
+
+
 class DropCounter:
     """Counts by name, for a bounded number of names: what the allowlist dropped, by key."""
 
     LIMIT = 256
     """Names that are told apart; later ones count as ``_other``, so that a hostile caller cannot fill the memory."""
 
-    LONGEST = 1024
-    """Characters of a name that are looked at. It is cut after it was redacted: half a secret has no mark."""
-
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
     def add(self, name: object, count: int = 1) -> None:
-        """Count ``name``, cut to 64 characters. Approximate under contention, which is good enough for a hint.
+        """Count ``name``. Approximate under contention, which is good enough for a hint.
 
-        An application may make a key of anything, and the counts are shown: a name that is new here loses what looks
-        like a secret or an e-mail address.
+        An application may make a key of anything, and the counts are shown: what has not the form of an attribute's key
+        counts as ``_unknown``.
         """
-        key = name[: self.LONGEST] if isinstance(name, str) else "_not_a_string"
-        if key not in self._counts:
-            key = redact(key)[:64] if len(self._counts) < self.LIMIT else "_other"
+        key = name if isinstance(name, str) and name in self._counts else _counted(name)
+        if key not in self._counts and len(self._counts) >= self.LIMIT:
+            key = "_other"
         self._counts[key] += count
 
     def counts(self) -> dict[str, int]:
         """The counts now."""
         return dict(self._counts)
+
+
+def _counted(name: object) -> str:
+    """``name`` as it is shown: what is not written as keys are (OpenTelemetry's naming of attributes) may be data."""
+    if not isinstance(name, str):
+        return "_not_a_string"
+    prefix, colon, _ = name.partition(":")
+    start = f"{prefix}:" if colon and prefix in _PREFIXES else ""
+    key = name[len(start) :]
+    return start + (key if _KEY.fullmatch(key) and redact(key) == key else "_unknown")

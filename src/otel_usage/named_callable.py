@@ -44,12 +44,32 @@ class NamedCallable:
 
     def _import(self) -> Callable[..., Any] | ConfigError:
         try:
-            found = getattr(import_module(self._module), self._attribute)
-        except (ImportError, AttributeError) as error:
-            return self._error(str(error))
-        except Exception as error:  # the application's module, and its words, which may hold anything
-            return self._error(f"{type(error).__qualname__} while importing it")
+            module = import_module(self._module)
+        except Exception as error:  # the application's, and its words, which may hold anything
+            return self._error(_failure(error))
+        try:
+            found = getattr(module, self._attribute)
+        except AttributeError:  # of the interpreter, or of a `__getattr__` of the module's
+            return self._error(f"the module has no attribute '{_plain(self._attribute)}'")
+        except Exception as error:
+            return self._error(_failure(error))
         return found if callable(found) else self._error("it cannot be called")
 
     def _error(self, why: str) -> ConfigError:
         return ConfigError(self._setting, self._name, f"{_FORM} ({why})")
+
+
+def _failure(error: Exception) -> str:
+    """Why a module could not be imported, in no words of the application's but the names of modules and classes."""
+    module = f"'{_plain(error.name)}'" if isinstance(error, ImportError) and error.name else "it"
+    if type(error) is ModuleNotFoundError and error.name:
+        return f"No module named {module}"
+    return f"{_plain(type(error).__name__)} while importing {module}"
+
+
+def _plain(name: str) -> str:
+    """``name`` if it can be one in somebody's code: an application may pass anything where a name belongs."""
+    from .shown import shown  # where it is needed: this module is loaded where usage is off, too
+
+    dotted = all(part.isidentifier() for part in str(name).split("."))
+    return (shown(name) if dotted else None) or "…"

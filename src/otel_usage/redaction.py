@@ -119,7 +119,7 @@ _LOGIN: Final = re.compile(  # user and password in a URL (RFC 3986, 3.2.1)
 
 # A placeholder (`{token}`, `:token`), or a fact about a secret.
 _NOTHING: Final = r"(?!\[redacted\]|[{<]|\.{3}|\$\{|\*{3}|(?:true|false|null|none)\b|:[a-z_]{1,32}(?:[\s\"'&;,<>/]|$))"
-_NUMBER: Final = r"(?!\d{1,5}(?:[\s\"'&;,<>/]|$))"
+_NUMBER: Final = r"(?!\d{1,5}(?:[\s\"'&;,<>]|$))"  # a count, as in `token=4096`
 _VALUE: Final = r"[^\s\"'&;,<>]"
 
 _ASSIGNED: Final = re.compile(

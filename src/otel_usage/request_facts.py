@@ -8,10 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from .forms import IDENTIFIER, OTHER
-from .schema import HTTP_METHODS
+from .redaction import REDACTED
+from .schema import BY_KEY, HTTP_METHODS
 
 PERSONAL_LENGTH: Final = 512
-"""Characters of a personal header that are kept, where it is kept at all."""
+"""Characters of a personal header that are kept at most, where it is kept at all."""
+
+_LONGEST_DOMAIN: Final = BY_KEY["usage.domain"].cap
 
 HEADERS: Final = frozenset(
     {
@@ -64,11 +67,14 @@ def sentry_trace_id(sentry_trace: str | None) -> str | None:
 
 @lru_cache(maxsize=4096)
 def domain_of(route: str | None) -> str | None:
-    """The first segment of a route's template that is neither ``api`` nor a version nor a parameter; else None."""
+    """The first segment of a route's template that is neither ``api`` nor a version nor a parameter; else None.
+
+    None for one that is too long, too: what is looked for in values has no mark any more where they were cut.
+    """
     for segment in (route or "").split("/"):
         if not segment or segment == "api" or _VERSION.fullmatch(segment):
             continue
-        return None if segment[0] in "{<:" else segment[:64]
+        return None if segment[0] in "{<:" or len(segment) > _LONGEST_DOMAIN else segment
     return None
 
 
@@ -182,4 +188,15 @@ def personal_facts(headers: Mapping[str, str], peer: str | None, wanted: frozens
         "usage.referer": (headers.get("referer") or "").partition("#")[0].partition("?")[0],
         "usage.accept_language": headers.get("accept-language"),
     }
-    return {key: value[:PERSONAL_LENGTH] for key, value in found.items() if value and key in wanted}
+    return {key: _cut(value) for key, value in found.items() if value and key in wanted}
+
+
+def _cut(value: str) -> str:
+    """``value``, or as many whole words of it as fit: half of an address or a secret would not be found and redacted.
+
+    What ends at a slash is a word, so that a referer keeps its host. One that goes on for ever leaves a mark.
+    """
+    if len(value) <= PERSONAL_LENGTH:
+        return value
+    end = max(value.rfind(mark, 0, PERSONAL_LENGTH + 1) for mark in " \t,;/")
+    return value[:end] if end > 0 else REDACTED

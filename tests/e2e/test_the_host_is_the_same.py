@@ -220,7 +220,8 @@ def test_a_keyword_made_of_somebodys_data_is_not_logged(usage_on: None, caplog: 
         usage.identify(**{"alice@example.com": 1})
         usage.annotate(colour="red")
     assert "alice" not in caplog.text
-    assert "unexpected keyword argument 'colour'" in caplog.text
+    assert "annotate() got an unexpected keyword argument" in caplog.text
+    assert "colour" not in caplog.text
 
 
 def test_a_thread_that_outlives_its_request_does_not_keep_what_the_client_sent(usage_on: None, stub: AxiomStub) -> None:

@@ -364,6 +364,40 @@ def test_a_name_that_is_counted_loses_what_must_not_be_shown(name: str) -> None:
     assert sorted(drops.counts().values()) == [3, 3]
 
 
+UNKNOWN = [
+    "customer Ann Smith +49 170 1234567", "acme-gmbh", "Ann", "x" * 65, "9lives", "", "a:b", "customer:acme", "key ",
+    "schlüssel", "a\nb", "_private", "sk_" + "live_0123456789abcdef",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_name_that_may_be_data_is_not_counted_by_itself(name: str) -> None:
+    drops = DropCounter()
+    for _ in range(2):
+        drops.add(name)
+        drops.add(f"redacted:{name}")
+    assert drops.counts() == {"_unknown": 2, "redacted:_unknown": 2}
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "http.route", "usage.customer.id", "app.secret_2", "redacted:http.route", "distinct:http.route",
+             "baggage:no_room", "identify:other_customer", "event:usage.meter", "span:not_usage", "x" * 64],
+)  # fmt: skip
+def test_a_key_is_counted_by_itself(name: str) -> None:
+    drops = DropCounter()
+    drops.add(name)
+    drops.add(name, 2)
+    drops.add(7)
+    assert drops.counts() == {name: 3, "_not_a_string": 1}
+
+
+def test_every_key_of_the_schema_is_counted_by_itself() -> None:
+    drops = DropCounter()
+    for attribute in ATTRIBUTES:
+        drops.add(attribute.key)
+    assert drops.counts() == dict.fromkeys((attribute.key for attribute in ATTRIBUTES), 1)
+
+
 def test_an_error_whose_class_is_named_by_a_secret_does_not_log_it(caplog: pytest.LogCaptureFixture) -> None:
     from otel_usage.guard import report
 

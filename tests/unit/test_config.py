@@ -266,6 +266,36 @@ def test_an_identity_module_that_raises_while_it_is_imported_is_a_config_error_w
     assert "broken_identity_module" not in sys.modules
 
 
+WORDS = '"no driver for postgres://u:hunter2pw99@h/db of customer Ann Smith"'
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (f"raise ImportError({WORDS})", "ImportError while importing it"),
+        (f"raise ImportError({WORDS}, name='hunter2pw99')", "ImportError while importing '…'"),
+        (f"raise ImportError({WORDS}, name='Ann Smith')", "ImportError while importing '…'"),
+        (f"raise ModuleNotFoundError({WORDS})", "ModuleNotFoundError while importing it"),
+        (f"raise AttributeError({WORDS})", "AttributeError while importing it"),
+        ("import no_such_library.at_all", "No module named 'no_such_library'"),
+        ("from json import no_such_name", "ImportError while importing 'json'"),
+        (f"def __getattr__(name):\n    raise AttributeError({WORDS})", "the module has no attribute 'who'"),
+        (f"def __getattr__(name):\n    raise KeyError({WORDS})", "KeyError while importing it"),
+        (f"raise type({WORDS}, (Exception,), {{}})", "… while importing it"),
+    ],
+)
+def test_words_of_the_applications_are_not_in_the_error_about_its_module(
+    source: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module_with_words.py").write_text(source + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "module_with_words", raising=False)
+    with pytest.raises(ConfigError) as raised:
+        NamedCallable("USAGE_IDENTITY", "module_with_words:who").load()
+    assert str(raised.value).endswith(f"({why})")
+    assert raised.value.__context__ is raised.value.__cause__ is None
+
+
 @pytest.mark.parametrize(
     "setting", ["queue_size", "batch_size", "schedule_delay", "export_timeout", "shutdown_timeout"]
 )

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_usage.config import UsageConfig
+from otel_usage.redaction import REDACTED, redact
 from otel_usage.request_facts import (
     PERSONAL_LENGTH,
     cache_tier_of,
@@ -64,7 +65,9 @@ def reason(status: int | None, method: str = "GET", *, route: bool = True, prefl
         ("/<int:tenant>/items", None),
         ("/:tenant/items", None),
         ("/api/{path}", None),
-        ("/" + "x" * 100, "x" * 64),
+        ("/" + "x" * 64, "x" * 64),
+        ("/" + "x" * 65, None),
+        ("/" + "x" * 50 + "ann.longname@example.com/items", None),
     ],
 )
 def test_the_domain_is_the_first_segment_that_names_something(route: str | None, domain: str | None) -> None:
@@ -366,3 +369,26 @@ def test_personal_facts_are_cut(text: str) -> None:
     found = personal_facts(dict.fromkeys(HEADERS, text), text, PERSONAL_KEYS)
     assert all(0 < len(value) <= PERSONAL_LENGTH for value in found.values())
     assert not set("?#") & set(found.get("usage.referer", ""))
+
+
+@pytest.mark.parametrize("mark", [" ", ",", "; ", "/"])
+@given(before=st.integers(420, 520), after=st.integers(0, 40))
+def test_no_half_of_an_address_is_kept_where_a_header_is_cut(mark: str, before: int, after: int) -> None:
+    text = f"{'U' * before}{mark}ann.longname@example.com{mark}{'V' * after}"
+    found = personal_facts(dict.fromkeys(HEADERS, text), None, PERSONAL_KEYS)
+    for value in found.values():
+        assert "ann" not in redact(value)
+
+
+def test_a_header_that_is_cut_keeps_its_whole_words() -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64) " * 20
+    referer = "https://example.com/" + "docs/" * 200
+    found = personal_facts({"user-agent": agent, "referer": referer}, None, PERSONAL_KEYS)
+    assert found["user_agent.original"] == agent[:511]
+    assert found["usage.referer"] == referer[:509]
+
+
+def test_a_header_of_one_endless_word_leaves_a_mark() -> None:
+    text = "x" * 490 + "ann.longname@example.com"
+    assert personal_facts({"user-agent": text}, None, PERSONAL_KEYS) == {"user_agent.original": REDACTED}
+    assert personal_facts({"user-agent": text[:512]}, None, PERSONAL_KEYS) == {"user_agent.original": text[:512]}
