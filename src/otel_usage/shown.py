@@ -24,6 +24,7 @@ _URL: Final = re.compile(
 )
 # `id:secret` (keys.py); no port and path.
 _NAMED_KEY: Final = re.compile(r"(?<![\w.-])[\w-]{1,16}:(?!//|\d{1,5}(?:/|$))\S{16}")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _TURN: Final = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])|[a-z](?=[A-Z])")
 _DIGIT_TURN: Final = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
@@ -41,7 +42,7 @@ def _ordinary(text: str) -> bool:
 
 
 def _secretive(word: str) -> bool:
-    if _NAMED_KEY.search(word) or ("://" in word and not _URL.fullmatch(word)):
+    if _NAMED_KEY.search(word) or _UUID.search(word) or ("://" in word and not _URL.fullmatch(word)):
         return True
     parts = _PARTS.findall(word)
     turns = sum(len(_TURN.findall(part)) for part in parts)
