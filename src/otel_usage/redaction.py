@@ -124,7 +124,7 @@ _VALUE: Final = r"[^\s\"'&;,<>]"
 
 _ASSIGNED: Final = re.compile(
     # The whole of such a header is a secret. A cookie has a name and a value; `cookie=chocolate` has not.
-    r"(?i:authorization[\"']?\s?[:=]|cookie[\"']?\s?[:=](?=[^\r\n]{0,64}[=\d]))\s{0,2}[\"']?" + _NOTHING
+    r"(?:(?i:authorization)[\"']?\s?[:=]|(?i:cookie)[\"']?\s?[:=](?=[^\r\n]{0,64}[=\d]))\s{0,2}[\"']?" + _NOTHING
     + r"[^\"'\r\n]{4,}+"
     # Else up to where a query, a connection string or a line of JSON would go on. A colon alone assigns nothing: it
     # is a verb in `/v1/token:refresh`.
@@ -134,7 +134,7 @@ _ASSIGNED: Final = re.compile(
     # These are also plain words: what stands after a colon and a space has a digit. `sig` and `Signature` are named by
     # the semantic conventions of `url.query`, as is `AWSAccessKeyId`.
     r"|(?i:secret|token|credentials?|sess(?:ion)?[_-]?id|connect\.sid|signature|\bsig"
-    r"|(?<![a-z0-9_-])(?:(?:db|database|mysql|postgres|pg|redis|smtp|mail|ftp|user|admin|root)_)?pass)"
+    r"|(?<![a-z0-9])(?:db|database|mysql|postgres|pg|redis|smtp|mail|ftp|user|admin|root)_pass|(?<![a-z0-9_-])pass)"
     r"(?:[\"']?\s?=\s?[\"']?|[\"']\s?:\s?[\"']|:\s(?=[^\s\"']{0,64}\d))" + _NOTHING + _NUMBER + _VALUE + r"{4,}+"
 )  # fmt: skip
 

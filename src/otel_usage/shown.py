@@ -24,6 +24,7 @@ _URL: Final = re.compile(
 )
 # `id:secret` (keys.py); no port and path.
 _NAMED_KEY: Final = re.compile(r"(?<![\w.-])[\w-]{1,16}:(?!//|\d{1,5}(?:/|$))\S{16}")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _UUID: Final = re.compile(
     r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"

@@ -81,7 +81,7 @@ FAMILIES = {
     "ssh": r"b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/]{20,60}",
     "assigned": r"(password|passwd|pwd|api_key|apiKey|access_token|client_secret|AccountKey|sig|X-Amz-Signature)"
     r"=[A-Za-z0-9+/]{5}[0-9]{3}[A-Za-z0-9+/]{0,30}",
-    "variable": r"((SECRET|AUTH|ENCRYPTION|MASTER)_KEY|DB_PASS|pass|PHPSESSID|connect\.sid)=[A-Za-z]{5}[0-9]{6,20}",
+    "variable": r"((SECRET|AUTH|ENCRYPTION|MASTER)_KEY|DB_PASS|PHPSESSID|connect\.sid)=[A-Za-z]{5}[0-9]{6,20}",
     "in yaml": r"(secret_key|auth_token|password): [A-Za-z]{5}[0-9]{3}[A-Za-z0-9]{0,20}",
     "in json": r'"(password|token|secret|apiKey)": "[A-Za-z0-9]{5}[0-9]{3}[A-Za-z0-9]{0,20}"',
     "login": r"(https|postgres|redis|amqp)://[a-z]{1,8}:[A-Za-z0-9]{10,20}@[a-z]{1,8}",
@@ -162,6 +162,12 @@ def test_any_user_and_password_of_basic_are_gone(user: str, password: str) -> No
         return  # a word, as far as anybody can tell
     for text in (f"Basic {encoded}", f"basic+{quote(encoded)}", f"authorization: Basic {encoded}"):
         assert encoded[:-2] not in redact(text)
+
+
+@pytest.mark.parametrize("before", ["", "?", "&", '"', "user=a;", "login: ", "/", "export SHOP_DB_"])
+def test_a_password_that_is_called_pass_is_gone(before: str) -> None:
+    for word in ("pass", "PASS"):
+        assert "hunter2" not in redact(f"{before}{word}=hunter2")
 
 
 def test_a_key_of_mailgun_is_gone() -> None:
