@@ -86,7 +86,8 @@ class _Library:
         streams = self._streams[flavour]  # before anything is counted: it is what can fail
         attempt = UpstreamAttempt(recorder, _name(request.extensions), request.method, request.url.host)
         attempt.resend_count = request.extensions.get(_SENDS, 0)
-        request.extensions[_SENDS] = attempt.resend_count + 1
+        # Another dict, because somebody who sends the same request at this moment may be reading the one that it has.
+        request.extensions = {**request.extensions, _SENDS: attempt.resend_count + 1}
         return _Sending(request, attempt, streams, transport, whole=whole)
 
 
