@@ -26,10 +26,6 @@ _URL: Final = re.compile(
 _NAMED_KEY: Final = re.compile(r"(?<![\w.-])[\w-]{1,16}:(?!//|\d{1,5}(?:/|$))\S{16}")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
-_UUID: Final = re.compile(
-    r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-)  # it may be a key, be it of few turns
-
 _TURN: Final = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])|[a-z](?=[A-Z])")
 _DIGIT_TURN: Final = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
 

@@ -161,6 +161,7 @@ def forged() -> dict[str, tuple[str, str]]:
         "cut off": (good[:-3], "forged"),
         "in capitals": (good.upper(), "unknown_key"),
         "disguised": ("%75sage.customer.id=acme, USAGE.TIER = 2", "forged"),
+        "far away": (f"{'%20+' * 40}usage.customer.id%09=acme", "forged"),
         "NULs and Latin": ("usage.customer.id=a\x80\xff,usage.signature=\xe9", "forged"),
     }
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from opentelemetry.baggage import get_all
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+
 from otel_usage.attribution import AttributionSigner
 from otel_usage.baggage import MEMBERS, Outgoing, UsageBaggage
 from otel_usage.config import UsageConfig
@@ -32,6 +36,7 @@ Target = Callable[[bytes], None]
 BANDS: Final = UsageConfig().cache_bands
 HOSTS: Final = HostPatterns("X", ["pricing.internal", "*.svc.local:80", "10.0.0.7"])
 BAGGAGE: Final = UsageBaggage(AttributionSigner({"k1": "0123456789abcdef"}, HOSTS), HOSTS, DropCounter())
+PROPAGATOR: Final = W3CBaggagePropagator()
 PROXIES: Final = tuple(
     proxy for text in ("10.0.0.0/8", "aws-alb", "fly,10.0.0.0/8", "cloudflare,10.0.0.0/8")
     if (proxy := TrustedProxy.parse(text)) is not None
@@ -77,8 +82,8 @@ def baggage(data: bytes) -> None:
     assert again == received._replace(attribution=None)
     sent = BAGGAGE.outgoing(received.remaining, "evil.example", 80, UNKNOWN, None)  # type: ignore[arg-type]
     assert sent == Outgoing(received.remaining, "")
-    names = {member.partition("=")[0].strip().lower() for member in received.remaining.split(",")}
-    assert not names & MEMBERS
+    others = get_all(PROPAGATOR.extract({"baggage": received.remaining}, Context()))
+    assert not {name.lower() for name in others} & MEMBERS, "what OpenTelemetry reads of it is not ours"
 
 
 def proxies(data: bytes) -> None:
