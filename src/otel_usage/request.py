@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from .error_type import type_name
 from .guard import report
@@ -36,10 +37,10 @@ class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
 
     __slots__ = (
-        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_proxied", "_start", "_started", "_tasks",
-        "annotations", "cache_control", "carrier", "client_gone", "complete", "error", "found", "interrupted",
-        "method", "mounted", "preflight", "reason", "received", "request_id", "route", "sent", "status",
-        "upstream_count", "upstream_duration", "upstream_received",
+        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_proxied", "_start", "_started", "_task",
+        "_tasks", "annotations", "cache_control", "carrier", "client_gone", "complete", "error", "found",
+        "interrupted", "method", "mounted", "preflight", "reason", "received", "request_id", "route", "sent",
+        "status", "upstream_count", "upstream_duration", "upstream_received",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +60,8 @@ class UsageRequest(UsageScope):
         """
         super().__init__(recorder, trace_id_of(headers.get("traceparent")))
         self._parent: SpanContext | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._task: asyncio.Task[Any] | None = None
+        self._tasks: WeakSet[asyncio.Task[Any]] | None = None
         if attribution is not None:
             self._parent = attribution.caller
             self.remote_trace_id = attribution.caller.trace_id
@@ -156,7 +158,7 @@ class UsageRequest(UsageScope):
         )
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = self._headers = {}
-        self._tasks.clear()
+        self._task = self._tasks = None
 
     def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
         """Merge what has become known about the caller. A service of ours that calls for a customer vouches for the
@@ -171,12 +173,16 @@ class UsageRequest(UsageScope):
         messages, or serves its route. Others that it has started may be at somebody else's.
         """
         task = _task()
-        if task is not None:
-            self._tasks.add(task)
+        if task is None or task is self._task or self.closed_at is not None:
+            return
+        if self._task is not None:  # most requests have one; a connection may receive and send on very many
+            self._tasks = self._tasks if self._tasks is not None else WeakSet()
+            self._tasks.update((self._task, task))
+        self._task = task
 
     def elsewhere(self) -> bool:
-        task = _task() if self._tasks else None
-        return task is not None and task not in self._tasks
+        task = _task() if self._task is not None else None
+        return not (task is None or task is self._task or (self._tasks is not None and task in self._tasks))
 
     def inherited(self) -> dict[str, Any]:
         return {"usage.request.id": self.request_id, "usage.route": self.template}

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import trace
@@ -61,11 +62,18 @@ class Recording(Protocol):
         """Tell the scope what has become known here about the caller."""
 
 
+class _Aside(Enum):
+    """Where something was said of the caller, other than by the work itself."""
+
+    THREAD = "thread"
+    TASK = "task"
+
+
 class UsageScope:
     """Identity, trace and unfinished business of one unit of work."""
 
     __slots__ = (
-        "_borrowed", "_context", "_merging", "_waiting", "closed_at", "events", "identity", "link", "recorder",
+        "_context", "_merging", "_said_by", "_waiting", "closed_at", "events", "identity", "link", "recorder",
         "remote_trace_id",
     )  # fmt: skip
 
@@ -74,7 +82,7 @@ class UsageScope:
         self.recorder = recorder
         self.remote_trace_id = remote_trace_id
         self.identity: UsageIdentity = UNKNOWN
-        self._borrowed = False
+        self._said_by: _Aside | None = None
         self.events: list[Event] = []
         self.link: Link | None = None
         self.closed_at: float | None = None
@@ -125,15 +133,16 @@ class UsageScope:
 
         ``inherited``: a thread says it that the work has started and that may be at somebody else's by now, as may a
         task (:meth:`elsewhere`). Another customer than the one that is vouched for is refused there, and counted; the
-        first one is believed until the work itself says who it is.
+        first one is believed until the work itself says that it is another's.
         """
-        aside = inherited or self.elsewhere()
+        aside = _Aside.THREAD if inherited else _Aside.TASK if self.elsewhere() else None
         with self._merging:
-            if aside and self.identity.contradicted_by(identity):
+            if aside is not None and self.identity.contradicted_by(identity):
                 self.recorder.drops.add("identify:other_customer")
                 return
-            known = UNKNOWN if self._borrowed and not aside else self.identity
-            self._borrowed = aside and (self._borrowed or not self.identity.known)
+            if not self.identity.known:
+                self._said_by = aside
+            known = self.identity if aside is not None else self._kept_beside(identity)
             self.identity = known.merged(identity)
         self._attribute_known()
 
@@ -146,10 +155,21 @@ class UsageScope:
     def found_out(self, identity: UsageIdentity) -> None:
         """Put what was looked up about the caller beneath what has been said explicitly by the work itself."""
         with self._merging:
-            said = UNKNOWN if self._borrowed else self.identity
-            self._borrowed = False
+            said = self._kept_beside(identity)
             self.identity = identity if said == UNKNOWN else identity.merged(said)
         self._attribute_known()
+
+    def _kept_beside(self, word: UsageIdentity) -> UsageIdentity:
+        """What is known of the caller beside the work's own word. What was first said aside goes where the work names
+        another customer; where it says that there is none, a thread is believed less than that, and a task, which most
+        likely is a part of the work after all, is not.
+        """
+        nobody = word.auth_kind == "anon" and self._said_by is _Aside.THREAD
+        if self._said_by is not None and (nobody or self.identity.names_another(word)):
+            self.recorder.drops.add("identify:other_customer")
+            self._said_by = None
+            return UNKNOWN
+        return self.identity
 
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""

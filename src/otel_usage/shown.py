@@ -20,7 +20,7 @@ _PARTS: Final = re.compile(r"[A-Za-z0-9]+")
 # A port may be misspelt, and a path may be OTLP's. Whatever else comes after the host may be a password or a key.
 _URL: Final = re.compile(
     r"[A-Za-z][\w+.-]{0,15}://(?:\[[0-9A-Fa-f:.]*\]?|[\w.*-]*)(?::\w{0,5})?"
-    r"(?:/(?:[a-z]{0,12}|v\d))*(?:#[a-z]{0,12})?(?:=[a-z_-]{1,20})?"  # `=` and a name: in USAGE_PROVIDERS
+    r"(?:/(?:[a-z_-]{0,12}|v\d))*(?:#[a-z]{0,12})?(?:=[a-z_-]{1,20})?"  # `=` and a name: in USAGE_PROVIDERS
 )
 # `id:secret` (keys.py); no port and path.
 _NAMED_KEY: Final = re.compile(r"(?<![\w.-])[\w-]{1,16}:(?!//|\d{1,5}(?:/|$))\S{16}")

@@ -189,6 +189,37 @@ def test_a_request_that_comes_in_drops_is_over_when_its_time_is(
     assert closed
 
 
+def test_a_client_that_is_sending_is_the_last_to_be_closed(stub: AxiomStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_usage.local.http_server._MAX_CONNECTIONS", 4)
+    body = export("a")
+    head = "".join(f"{name}: {value}\r\n" for name, value in {**HEADERS, "Content-Length": len(body)}.items())
+    with socket.create_connection(("127.0.0.1", stub.port), 5) as sending:
+        sending.sendall(f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode() + body[:5])
+        time.sleep(0.2)  # until the head has been read
+        idle = [socket.create_connection(("127.0.0.1", stub.port), 5) for _ in range(8)]
+        time.sleep(0.2)  # until they have been accepted
+        sending.sendall(body[5:])
+        sending.settimeout(5)
+        assert sending.recv(100).startswith(b"HTTP/1.1 200")
+        for connection in idle:
+            connection.close()
+
+
+def test_a_thread_that_cannot_start_leaves_nothing_behind(stub: AxiomStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")  # as where the machine has no more of them
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", stub.port), 5) as connection:
+                connection.settimeout(5)
+                assert connection.recv(1) == b""
+    assert post(stub, export("a"))[0] == 200
+    assert stub._server._listener is not None
+    assert all(thread.ident for thread in stub._server._listener._open)
+
+
 def test_a_span_that_breaks_a_field_limit_is_rejected_alone(stub: AxiomStub) -> None:
     for attributes in ({"k" * 201: "v"}, {"k": "v" * (1024 * 1024 + 1)}):
         stub.clear()

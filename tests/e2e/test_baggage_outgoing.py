@@ -393,6 +393,32 @@ def test_a_customer_of_any_letters_arrives_as_it_is(trusting: None, ours: Mirror
     assert len(ours.calls[0]) == len({name for name, _ in ours.calls[0]}), "one header was made, and no other"
 
 
+def test_a_request_of_a_class_of_the_applications_arrives_with_all_that_it_has(trusting: None, ours: Mirror) -> None:
+    class Tagged(httpx.Request):
+        __slots__ = ("tag",)
+
+    class Reads(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            assert request.tag == "mine"  # type: ignore[attr-defined]
+            return super().handle_request(request)
+
+    request = Tagged("POST", ours.url, content=iter([b"a", b"b"]), headers={"content-length": "2"})
+    request.tag = "mine"
+    with httpx.Client(transport=Reads()) as client:
+        for_the_customer(lambda: client.send(request))
+    assert ours.members().keys() == MEMBERS
+
+
+def test_what_a_mock_does_to_its_request_is_done(trusting: None) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        request.seen = True  # type: ignore[attr-defined]
+        return httpx.Response(200)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        response = client.post("http://third.example/", json={})
+    assert response.request.seen  # type: ignore[attr-defined]
+
+
 def test_who_calls_is_not_told_before_it_is_known(trusting: None, ours: Mirror) -> None:
     with usage.usage_span("work"):
         with_httpx(ours.url)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import queue
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -560,34 +562,103 @@ def test_a_request_that_starts_the_consumer_of_anothers_message_is_not_counted_f
     assert "globex" not in customers(requests_of(stub, 2))
 
 
-@pytest.mark.parametrize("consumer", [on_a_task, on_a_thread])
-@pytest.mark.parametrize("said", ["explicitly", "by the resolver"])
-def test_what_a_consumer_says_first_gives_way_to_the_requests_own_word(
-    switch_on: Callable[..., None], stub: AxiomStub, consumer: Any, said: str
-) -> None:
-    anonymous = usage.UsageIdentity(auth_kind="anon", provenance="verified")
-    switch_on(identity=(lambda _: anonymous) if said == "by the resolver" else None)
-    done = threading.Event()
+def initech() -> None:
+    usage.identify(customer_id="initech", tier=1, auth_kind="jwt")
+
+
+async def globex_on(consumer: Any) -> None:
+    """Let a consumer name somebody, and wait until it has."""
+    done, messages = threading.Event(), queue.Queue[str]()
+    messages.put("work for globex")
 
     def work() -> None:
         globex()
         done.set()
 
+    await consumer(messages, work)
+    while not done.is_set():
+        await asyncio.sleep(0.005)
+    held.clear()
+
+
+ANONYMOUS = usage.UsageIdentity(auth_kind="anon", provenance="verified")
+
+
+@pytest.mark.parametrize("consumer", [on_a_task, on_a_thread])
+def test_what_a_consumer_says_first_gives_way_where_the_request_names_another(
+    switch_on: Callable[..., None], stub: AxiomStub, consumer: Any
+) -> None:
+    switch_on()
+
     async def handler() -> Any:
-        messages: queue.Queue[str] = queue.Queue()
-        messages.put("work for globex")
-        await consumer(messages, work)
-        while not done.is_set():
-            await asyncio.sleep(0.005)
-        if said == "explicitly":
-            usage.identify(anonymous)
+        await globex_on(consumer)
+        initech()
         return {}
 
     with handled_by(handler) as url:
         get(url, "/")
-        held.clear()
+    assert usage.health().attributes_dropped == {"identify:other_customer": 1}
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.tier", "usage.plan") == ("initech", 1, None)
+
+
+@pytest.mark.parametrize("said", ["explicitly", "by the resolver"])
+def test_what_a_thread_says_first_gives_way_where_the_request_says_that_there_is_nobody(
+    switch_on: Callable[..., None], stub: AxiomStub, said: str
+) -> None:
+    switch_on(identity=(lambda _: ANONYMOUS) if said == "by the resolver" else None)
+
+    async def handler() -> Any:
+        await globex_on(on_a_thread)
+        if said == "explicitly":
+            usage.identify(ANONYMOUS)
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
     (span,) = requests_of(stub)
     assert facts(span, "usage.customer.id", "usage.tier", "usage.auth.kind") == (None, 0, "anon")
+
+
+@pytest.mark.parametrize("resolver", [None, ANONYMOUS, usage.UsageIdentity(plan="api_pro", provenance="verified")])
+@pytest.mark.parametrize(
+    "more", [lambda: None, lambda: usage.identify(plan="api_pro", auth_kind="jwt")], ids=["", "more"]
+)
+def test_who_was_found_out_on_a_task_that_the_request_waits_for_stays_known(
+    switch_on: Callable[..., None], stub: AxiomStub, resolver: Any, more: Callable[[], None]
+) -> None:
+    switch_on(identity=(lambda _: resolver) if resolver is not None else None)
+
+    async def handler() -> Any:
+        await asyncio.gather(itself(), asyncio.sleep(0))
+        more()
+        return {}
+
+    with handled_by(handler) as url:
+        get(url, "/")
+    (span,) = requests_of(stub)
+    assert facts(span, "usage.customer.id", "usage.tier") == ("globex", 3)
+
+
+def test_a_connection_of_many_tasks_holds_none_of_them(usage_on: None) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(200):
+            tasks.append(weakref.ref(task := asyncio.create_task(receive())))
+            await task
+        del task
+        gc.collect()
+        alive.append(sum(ref() is not None for ref in tasks))
+
+    async def receive() -> Any:
+        return {"type": "websocket.receive", "text": "x" * 1000}
+
+    async def send(_: Any) -> None:
+        pass
+
+    tasks: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    asyncio.run(usage.UsageMiddleware(app)({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert alive[0] <= 2
 
 
 def test_threads_that_name_others_at_the_same_time_never_win_over_the_request(

@@ -82,13 +82,12 @@ class _Library:
         if recorder is None or not is_http_instrumentation_enabled() or _within(transport, request):
             return None
         library = sys.modules[self._module]
-        whole = isinstance(transport, (library.MockTransport, library.WSGITransport))
         streams = self._streams[flavour]  # before anything is counted: it is what can fail
         attempt = UpstreamAttempt(recorder, _name(request.extensions), request.method, request.url.host)
         attempt.resend_count = request.extensions.get(_SENDS, 0)
         # Another dict, because somebody who sends the same request at this moment may be reading the one that it has.
         request.extensions = {**request.extensions, _SENDS: attempt.resend_count + 1}
-        return _Sending(request, attempt, streams, transport, whole=whole)
+        return _Sending(library, request, attempt, streams, transport)
 
 
 _SYNC, _ASYNC = 0, 1
@@ -121,26 +120,43 @@ def _name(extensions: dict[str, Any]) -> UpstreamNaming:
     )
 
 
+def _copy(request: Any) -> Any:
+    """Another request with all that this one has, also where a class of the application's keeps it in slots."""
+    copied = object.__new__(type(request))
+    vars(copied).update(vars(request))
+    for base in type(request).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(request, name) and name not in ("__dict__", "__weakref__"):
+                setattr(copied, name, getattr(request, name))
+    return copied
+
+
 class _Sending:
-    """A request on its way through a transport: a copy of the application's, which stays as it is whoever else sends it
-    at the same time. It has a stream that counts, and the headers that may go to this host.
+    """A request on its way through a transport: a copy of the application's where it needs a stream that counts, or
+    other headers to this host. The application's stays as it is, whoever else sends it at the same time.
     """
 
     def __init__(
-        self, request: Any, attempt: UpstreamAttempt, streams: tuple[Any, Any], transport: Any, *, whole: bool
+        self, library: Any, request: Any, attempt: UpstreamAttempt, streams: tuple[Any, Any], transport: Any
     ) -> None:
-        """``whole``: the transport takes the body with ``Request.read()``, from memory if it is there."""
+        self._library = library
         request_stream, self._response_stream = streams
-        self._attempt, self._whole = attempt, whole
+        # Such a transport takes the body with `Request.read()`, from memory if it is there.
+        self._whole = whole = isinstance(transport, (library.MockTransport, library.WSGITransport))
+        self._attempt = attempt
         self._request = request
-        self.copy = copied = object.__new__(type(request))
-        vars(copied).update(vars(request))
         in_memory = whole and hasattr(request, "_content")  # its stream is sync and async at once: leave it so
-        if not in_memory and ("content-length" in request.headers or "transfer-encoding" in request.headers):
-            copied.stream = request_stream(request.stream, attempt)
-        self._counting = copied.stream
-        copied.headers = self._headers(request)
-        self._token = _SENDING.set((transport, copied))
+        has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
+        headers = self._headers(request)
+        self.copy = request
+        if headers is not request.headers or (has_body and not in_memory):
+            self.copy = _copy(request)
+            self.copy.headers = headers
+            if has_body and not in_memory:
+                self.copy.stream = request_stream(request.stream, attempt)
+        self._counting = self.copy.stream
+        self._token = _SENDING.set((transport, self.copy))
 
     def _headers(self, request: Any) -> Any:
         """Baggage goes as it may go to this host: where the connection leads, whatever the request's headers say."""
@@ -153,7 +169,7 @@ class _Sending:
             raw += [(_BAGGAGE, own.encode("latin-1"))] if own else []
         elif not ours:
             return request.headers
-        return type(request.headers)([*raw, *([(_BAGGAGE, ours.encode("ascii"))] if ours else ())])
+        return self._library.Headers([*raw, *([(_BAGGAGE, ours.encode("ascii"))] if ours else ())])
 
     @guarded(None)
     def over(self) -> None:

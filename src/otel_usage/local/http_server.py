@@ -151,6 +151,8 @@ class _Open:
     connection: socket.socket
     waiting_since: float | None
     """When it began to wait for its client, in seconds of the monotonic clock. None: it does not."""
+    sending: bool = False
+    """Whether the client has begun a request."""
 
 
 class _Listener(ThreadingHTTPServer):
@@ -193,36 +195,43 @@ class _Listener(ThreadingHTTPServer):
             room = len(self._open) < _MAX_CONNECTIONS or self._drop_waiting(-math.inf, most=1)
             if room:
                 self._open[thread] = _Open(request, time.monotonic())
-        if room:
-            thread.start()
-        else:
+        if not room:
             self.shutdown_request(request)
+            return
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no more threads
+            with self._lock:
+                del self._open[thread]
+            raise
 
     def service_actions(self) -> None:
         # A timeout of a socket's is one of each read: who sends a byte a minute is never out of time.
         with self._lock:
             self._drop_waiting(_IDLE_SECONDS)
 
-    def waits(self) -> None:
-        """The connection of this thread waits for its client's next request."""
-        self._mark(time.monotonic())
+    def waits(self, *, for_body: bool = False) -> None:
+        """The connection of this thread waits for its client's next request, or for the rest of one."""
+        self._mark(time.monotonic(), for_body)
 
     def works(self) -> None:
         """The connection of this thread has read a request."""
-        self._mark(None)
+        self._mark(None, False)
 
-    def _mark(self, since: float | None) -> None:
+    def _mark(self, since: float | None, sending: bool) -> None:
         with self._lock:
             here = self._open.get(threading.current_thread())
             if here is not None:
-                here.waiting_since = since
+                here.waiting_since, here.sending = since, sending
 
     def _drop_waiting(self, seconds: float, most: int = _MAX_CONNECTIONS) -> bool:
-        """Drop connections that have waited for so long, the longest first. Returns whether there was one."""
+        """Drop connections that have waited for so long, the longest first, and last those of clients that are sending.
+        Returns whether there was one.
+        """
         before = time.monotonic() - seconds
-        since = [(o.waiting_since, o) for o in self._open.values() if o.waiting_since is not None]
-        due = sorted((when, id(o), o) for when, o in since if when < before)[:most]
-        for _, _, waiting in due:
+        since = [(o.sending, o.waiting_since, id(o), o) for o in self._open.values() if o.waiting_since is not None]
+        due = sorted(entry for entry in since if entry[1] < before)[:most]
+        for *_, waiting in due:
             waiting.waiting_since = None
             with suppress(OSError):
                 waiting.connection.shutdown(socket.SHUT_RDWR)
@@ -306,6 +315,7 @@ class _Connection(BaseHTTPRequestHandler):
         return Request(self.command, path, self._headers(), body, query)
 
     def _handled(self) -> Response | Transmission:
+        self.server.waits(for_body=True)
         request = self._request(self._body())
         self.server.works()
         try:
