@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .forms import OTHER
 from .ledger import DropCounter
-from .schema import BY_KEY, RecordKind
+from .schema import RecordKind, UsageEvent, allowed_on
 
 CLAIMED_LIMIT: Final = 10_000
 """Different customers and plans that nobody has verified, at most. Verified ones are never folded: they are billed."""
@@ -29,7 +29,10 @@ NAMING: Final = frozenset(
 )
 """The attributes that spans are named by."""
 
-_LIMITS: Final = {attribute.key: attribute.distinct for attribute in BY_KEY.values() if attribute.distinct}
+_LIMITS: Final = {
+    place: tuple((attribute.key, attribute.distinct) for attribute in allowed_on(place).values() if attribute.distinct)
+    for place in (*RecordKind, *UsageEvent)
+}
 _CLAIMS: Final = ("usage.customer.id", "usage.principal.id", "usage.plan")
 _CHOSEN_BY_CLIENTS: Final = frozenset({(RecordKind.REQUEST.value, "server.address")})
 _NAME: Final = "span:name"
@@ -53,8 +56,8 @@ class DistinctValues:
         provenance = attributes.get("usage.identity.provenance")
         customer = attributes.get("usage.customer.id") if provenance == "verified" else None
         folded = [
-            key for key in attributes.keys() & _LIMITS.keys()
-            if not self._room(place, key, attributes[key], _LIMITS[key], customer)
+            key for key, limit in _LIMITS.get(place, ())
+            if key in attributes and not self._room(place, key, attributes[key], limit, customer)
         ]  # fmt: skip
         if provenance == "unverified":
             folded += [

@@ -72,7 +72,7 @@ class HostPatterns:
 
         ``host`` is what is connected to, not what a header says.
         """
-        found = canonical_host(host)
+        found = canonical_host(host) if self._patterns else None
         if found is None or not any(pattern.matches(found, port) for pattern in self._patterns):
             return None
         return f"{found}:{port}"
