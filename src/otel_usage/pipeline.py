@@ -38,9 +38,9 @@ class Pipeline:
     def __init__(self, config: UsageConfig) -> None:
         self.config: Final = config
         self._drops: Final = DropCounter()
-        self._redactor: Final = Redactor(self._drops, email_addresses=config.email_addresses)
-        resource = service_resource(self._redactor, self._drops)
-        exporter = open_exporter(config, self._redactor)
+        redactor = Redactor(self._drops, email_addresses=config.email_addresses)
+        resource = service_resource(redactor, self._drops)
+        exporter = open_exporter(config, redactor)
         # From the last stage to the first: each is handed the one it feeds. The exporter redacts, after the queue, so
         # that no request pays for scanning its strings; the allowlist stands before it, so that nothing forbidden is
         # ever held. What cannot be kept as bytes is not kept on disk.

@@ -117,7 +117,7 @@ _LOGIN: Final = re.compile(  # user and password in a URL (RFC 3986, 3.2.1)
     r"|(?<![\w.+-])[\w.+-]{1,64}:[^\s@/:]{1,128}@(?=localhost(?![\w.-])|[\w.-]{1,253}:\d{2,5}(?!\w)|(?:tcp|unix)\()"
 )
 
-# A placeholder (`{token}`, `:token`), or a fact about a secret.
+# What names a secret and is none (`{token}`, `:token`), or a fact about one.
 _NOTHING: Final = r"(?!\[redacted\]|[{<]|\.{3}|\$\{|\*{3}|(?:true|false|null|none)\b|:[a-z_]{1,32}(?:[\s\"'&;,<>/]|$))"
 _NUMBER: Final = r"(?!\d{1,5}(?:[\s\"'&;,<>]|$))"  # a count, as in `token=4096`
 _VALUE: Final = r"[^\s\"'&;,<>]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -46,12 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: the address or the file is taken, or a token is needed and there is none.
     """
+    from ..config import is_loopback
     from ..local.sink import LocalSink
     from ..local.store import UsageStore
 
     os.umask(0o077)  # what is kept is this user's alone: the database, and the log that DuckDB writes beside it
     token = os.environ.get(TOKEN_VARIABLE) or None
-    if token is None and not _is_loopback(arguments.host):
+    if token is None and not is_loopback(arguments.host):
         raise CommandError(f"{arguments.host} lets other machines in: set a token in {TOKEN_VARIABLE}")
     with stop_signals() as wait, UsageStore(arguments.db) as store:
         sink = LocalSink(store, token)
@@ -86,15 +86,6 @@ def _announce(url: str, store: UsageStore, *, needs_token: bool) -> None:
 def _say(line: str) -> None:
     # Flushed, because whoever started this process may be waiting for the address.
     print(line, flush=True)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _port(text: str) -> int:

@@ -58,12 +58,12 @@ class Redactor:
             return span
         return ReadableSpan(
             name,
-            context=_bare(span.context),
-            parent=_bare(span.parent),
+            context=bare(span.context),
+            parent=bare(span.parent),
             resource=resource,
             attributes=attributes,
             events=events,
-            links=[Link(_bare(link.context)) for link in span.links],
+            links=[Link(bare(link.context)) for link in span.links],
             kind=span.kind,
             status=Status(span.status.status_code),
             start_time=span.start_time,
@@ -167,7 +167,7 @@ def _plain(span: ReadableSpan) -> bool:
     )
 
 
-def _bare(context: SpanContext | None) -> Any:  # of what it was given: a context, or None
+def bare(context: SpanContext | None) -> Any:  # of what it was given: a context, or None
     """A span's ids alone, without its tracestate."""
     if context is None:
         return None

@@ -14,7 +14,7 @@ from ..guard import guarded
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import enter, leave
-from .carrier import REQUEST_KEY, headers_of, peer_of, request_of
+from .carrier import REQUEST_KEY, headers_of, joining, peer_of, request_of
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -50,7 +50,8 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         return
     exchange = _begin(scope, receive, send)
     if not isinstance(exchange, Exchange):
-        await _within(exchange, app(scope, receive, send))
+        with joining(exchange):
+            await app(scope, receive, send)
         return
     try:
         await _call(app, scope, exchange)
@@ -58,18 +59,6 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         await exchange.delivered()
         raise
     await exchange.delivered()
-
-
-async def _within(request: UsageRequest | None, call: Awaitable[None]) -> None:
-    """Await ``call`` as a part of a request that is observed around a bridge, whose threads may not know it."""
-    if request is None:
-        await call
-        return
-    token = enter(request)
-    try:
-        await call
-    finally:
-        leave(token)
 
 
 async def _call(app: ASGIApp, scope: Scope, exchange: Exchange) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
 from ..request import UsageRequest
+from ..scope import enter, leave
 
 REQUEST_KEY: Final = "otel_usage.request"
 """Where both hold the request: an application within an observed one is not observed again."""
@@ -27,6 +29,19 @@ def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
     around = carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED) or {}
     request = around.get(REQUEST_KEY)
     return request if isinstance(request, UsageRequest) else None
+
+
+@contextmanager
+def joining(request: UsageRequest | None) -> Iterator[None]:
+    """Be a part of a request that is observed around a bridge, whose threads may not know it. None: of none."""
+    if request is None:
+        yield
+        return
+    token = enter(request)
+    try:
+        yield
+    finally:
+        leave(token)
 
 
 def peer_of(scope: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from ..guard import guarded
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import Recording, current, enter, leave
-from .carrier import PEER_KEY, REQUEST_KEY, SCOPE_KEY, headers_of, peer_of, request_of
+from .carrier import PEER_KEY, REQUEST_KEY, SCOPE_KEY, headers_of, joining, peer_of, request_of
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -41,7 +41,8 @@ def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> It
     """Call ``app`` and record the request, which ends when the server closes the iterable that is returned."""
     exchange = _begin(environ, start_response)
     if not isinstance(exchange, Exchange):
-        return _within(exchange, app, environ, start_response)
+        with joining(exchange):
+            return app(environ, start_response)
     token, shed = enter(exchange.request), shed_baggage()
     try:
         body = app(environ, exchange.start_response)
@@ -53,18 +54,6 @@ def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> It
         restore_baggage(shed)
         leave(token)
     return _SizedBody(exchange, body) if hasattr(body, "__len__") else _Body(exchange, body)
-
-
-def _within(
-    request: UsageRequest | None, app: WSGIApp, environ: Environ, start_response: StartResponse
-) -> Iterable[bytes]:
-    """Call ``app`` as a part of a request that is observed around a bridge, whose threads may not know it."""
-    token = enter(request) if request is not None else None
-    try:
-        return app(environ, start_response)
-    finally:
-        if token is not None:
-            leave(token)
 
 
 @guarded(None)

@@ -14,7 +14,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 from .._version import __version__
 from ..allowlist import filter_attributes, span_name
 from ..distinct import DistinctValues
-from ..exporters.redacting import Redactor
+from ..exporters.redacting import Redactor, bare
 from ..guard import guarded
 from ..ledger import DropCounter
 from ..recorder import UsageReadableSpan
@@ -90,12 +90,12 @@ class AllowlistSpanProcessor(SpanProcessor):
         self._distinct.fold(kind, attributes)
         return ReadableSpan(
             _name(kind, attributes),
-            context=_bare(span.context),
-            parent=_bare(span.parent) if _valid(span.parent) else None,
+            context=bare(span.context),
+            parent=bare(span.parent) if _valid(span.parent) else None,
             resource=self._resource(span.resource),
             attributes=attributes,
             events=[self._event(event) for event in span.events if self._known(event)],
-            links=[Link(_bare(link.context)) for link in span.links if _valid(link.context)],
+            links=[Link(bare(link.context)) for link in span.links if _valid(link.context)],
             kind=span.kind,
             status=Status(span.status.status_code),
             start_time=span.start_time,
@@ -166,8 +166,3 @@ def _name(kind: RecordKind, attributes: Mapping[str, Any]) -> str:
 
 def _valid(context: SpanContext | None) -> TypeGuard[SpanContext]:
     return context is not None and context.is_valid
-
-
-def _bare(context: SpanContext) -> SpanContext:
-    """A span's ids alone, without its tracestate."""
-    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
