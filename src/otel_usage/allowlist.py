@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .forms import printable
-from .ledger import DropCounter
+from .ledger import Drops
 from .schema import DEFAULT_CAP, allowed_on
 
 
-def filter_attributes(place: str, attributes: Mapping[str, Any], drops: DropCounter) -> dict[str, Any]:
+def filter_attributes(place: str, attributes: Mapping[str, Any], drops: Drops) -> dict[str, Any]:
     """The attributes that the schema allows on ``place``, in its types. The others are counted by key in ``drops``.
 
     None stands for a fact that is not known: it is left out, and not counted.

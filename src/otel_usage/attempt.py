@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .allowlist import span_name
 from .error_type import type_name
+from .facts import UpstreamFacts, plain
 from .guard import guarded
 from .identity import UsageIdentity
+from .ids import new_span_id
+from .ledger import Drops
+from .readable import UsageReadableSpan
 from .request import UsageRequest
-from .request_facts import method_of
 from .runtime import active
-from .schema import RecordKind
 from .scope import UsageScope, current
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
-
     from .baggage import Outgoing
     from .recorder import Recorder
 
@@ -36,6 +35,22 @@ class UpstreamNaming:
     cache_status: str | None = None
     attempts: int = 0
     """Attempts that a hook has recorded under this name."""
+
+    def words(self, drops: Drops) -> tuple[str | None, str | None, str | None]:
+        """Provider, operation and cache status: those that are text. The others are counted."""
+        said = self.provider, self.operation, self.cache_status
+        return said if said == _NOTHING_SAID else self._text(said, drops)
+
+    def _text(self, said: tuple[object, ...], drops: Drops) -> tuple[str | None, str | None, str | None]:
+        provider, operation, cache_status = words = tuple(map(plain, said))
+        for key, given, word in zip(_KEYS, said, words, strict=True):
+            if word is None and given is not None:
+                drops.add(key)
+        return provider, operation, cache_status
+
+
+_NOTHING_SAID: Final = (None, None, None)
+_KEYS: Final = ("usage.provider", "usage.operation", "usage.cache.status")
 
 
 _NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstream", default=None)
@@ -59,23 +74,12 @@ def named(names: UpstreamNaming | None) -> Iterator[None]:
         _NAMING.reset(token)
 
 
-def provider_of(host: str, providers: Mapping[str, str]) -> str:
-    """The provider that ``USAGE_PROVIDERS`` names for a host, else the host itself."""
-    if not providers:
-        return host
-    exact = providers.get(host)
-    if exact is not None:
-        return exact
-    suffixes = (host[index + 1 :] for index, character in enumerate(host) if character == ".")
-    return next((providers[f"*.{suffix}"] for suffix in suffixes if f"*.{suffix}" in providers), host)
-
-
 class UpstreamAttempt:
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
-        "_context", "_finished", "_first_byte", "_name", "_parent", "_scope", "_start", "_started", "complete", "error",
-        "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
+        "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_scope", "_span_id", "_start", "_started", "_trace_id",
+        "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +93,7 @@ class UpstreamAttempt:
         """``method`` and ``host`` are None for a call that is not HTTP or that no hook has seen. ``began`` is when it
         began: nanoseconds since the epoch, and the performance counter's seconds. None: now.
         """
+        self._started, self._start = began or (time.time_ns(), time.perf_counter())
         here = current()
         self.recorder = recorder
         self.method = method
@@ -101,18 +106,22 @@ class UpstreamAttempt:
         self.complete = False
         self.error: str | None = None
         self._name = name
-        self._scope = here.scope if here is not None else UsageScope(recorder)
-        self._parent: SpanContext | None = here.context if here is not None else None
-        self._context = recorder.new_context(self._parent.trace_id) if self._parent is not None else self._scope.context
         self._first_byte: float | None = None
         self._finished = False
-        self._started, self._start = began or (time.time_ns(), time.perf_counter())
-        if isinstance(self._scope, UsageRequest):
-            self._scope.upstream_count += 1
+        self._ended = 0
+        if here is None:  # outside of any scope: a root, in one of its own
+            self._scope = UsageScope(recorder)
+            self._trace_id, self._span_id, self._parent_id = self._scope.trace_id, self._scope.span_id, b""
+        else:
+            self._scope = here.scope
+            self._trace_id, self._span_id, self._parent_id = here.trace_id, new_span_id(), here.span_id
+            if isinstance(self._scope, UsageRequest):
+                self._scope.upstream_count += 1
 
     def baggage(self, header: str, host: str, port: int | None) -> Outgoing:
         """What becomes of the ``baggage`` header that the call has, on its way to the host it connects to."""
-        return self.recorder.baggage.outgoing(header, host, port, self._scope.identity, self._context)
+        ids = self._trace_id, self._span_id
+        return self.recorder.baggage.outgoing(header, host, port, self._scope.identity, ids)
 
     def responded(self, status: int) -> None:
         """The response's head has arrived."""
@@ -134,40 +143,45 @@ class UpstreamAttempt:
         if isinstance(self._scope, UsageRequest):
             self._scope.upstream_duration += duration
             self._scope.upstream_received += self.received
-        self._scope.attribute(lambda identity: self._emit(identity, duration))
-        if self._parent is None:  # outside of any scope: nobody else will say who it was for
+        self._ended = self._started + round(duration * 1e9)
+        self._scope.attribute(self._emit)
+        if not self._parent_id:  # nobody else will say who it was for
             self._scope.close()
 
-    def _emit(self, identity: UsageIdentity, duration: float) -> None:
-        bad_status = self.status is not None and self.status >= 400
-        provider = self._name.provider or provider_of(self.host or "unknown", self.recorder.config.providers)
-        attributes: dict[str, Any] = {
-            **self._scope.inherited(),
-            **identity.attributes(),
-            "usage.provider": provider,
-            "usage.operation": self._name.operation,
-            "usage.cache.status": self._name.cache_status,
-            "http.request.method": method_of(self.method) if self.method is not None else None,
-            "server.address": self.host,
-            "http.response.status_code": self.status,
-            "error.type": self.error or (str(self.status) if bad_status else None),
-            "http.request.resend_count": self.resend_count or None,
-            "usage.aborted": None if self.complete or self.status is None else True,
-        }
+    def _emit(self, identity: UsageIdentity) -> None:
+        recorder, scope = self.recorder, self._scope
+        provider, operation, cache_status = self._name.words(recorder.drops)
+        facts = UpstreamFacts(
+            self.method,
+            self.host,
+            provider,
+            operation,
+            cache_status,
+            self.status,
+            self.complete,
+            self.error,
+            self.resend_count,
+            scope.template,
+        )
+        own = scope.inherited()
         if self.method is not None:
-            attributes["http.request.body.size"] = self.sent
-            attributes["http.response.body.size"] = self.received
+            own["http.request.body.size"] = self.sent
+            own["http.response.body.size"] = self.received
         if self._first_byte is not None:
-            attributes["usage.time_to_first_byte"] = self._first_byte - self._start
-        self.recorder.emit(
-            RecordKind.UPSTREAM,
-            span_name(RecordKind.UPSTREAM.value, provider, self._name.operation),
-            self._context,
-            attributes,
-            start_time=self._started,
-            end_time=self._started + round(duration * 1e9),
-            parent=self._parent,
-            failed=bad_status or self.error is not None,
+            own["usage.time_to_first_byte"] = self._first_byte - self._start
+        recorder.emit(
+            UsageReadableSpan(
+                recorder.maker,
+                facts,
+                identity,
+                own,
+                self._trace_id,
+                self._span_id,
+                self._parent_id,
+                self._started,
+                self._ended,
+                scope.made_id,
+            )
         )
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from .hosts import HostPatterns
 from .identity import UsageIdentity
@@ -49,7 +48,10 @@ class Attribution:
     """Whose usage a call is, and the span of the calling service that made it."""
 
     identity: UsageIdentity
-    caller: SpanContext
+    trace_id: bytes
+    """16 bytes."""
+    span_id: bytes
+    """8 bytes."""
 
 
 class AttributionSigner:
@@ -70,7 +72,7 @@ class AttributionSigner:
         if self._signing is None:
             return None
         key_id, serializer = self._signing
-        identity, caller = attribution.identity, attribution.caller
+        identity = attribution.identity
         facts = {
             "aud": audience,
             "exp": int(self._clock()) + LIFETIME,
@@ -79,8 +81,8 @@ class AttributionSigner:
             "plan": identity.plan,
             "auth": identity.auth_kind,
             "provenance": identity.provenance,
-            "trace": f"{caller.trace_id:032x}",
-            "span": f"{caller.span_id:016x}",
+            "trace": attribution.trace_id.hex(),
+            "span": attribution.span_id.hex(),
         }
         token = serializer.dumps({key: value for key, value in facts.items() if value is not None})
         return f"{key_id}.{token if isinstance(token, str) else token.decode()}"
@@ -112,7 +114,7 @@ class AttributionSigner:
             auth_kind=_text(facts.get("auth")),
             provenance=facts["provenance"],
         )
-        return Attribution(identity, _remote(facts["trace"], facts["span"]))
+        return Attribution(identity, _id(facts["trace"], 16), _id(facts["span"], 8))
 
 
 def _serializer(secret: str, clock: Callable[[], float]) -> URLSafeTimedSerializer:
@@ -136,8 +138,8 @@ def _text(value: object) -> str | None:
     raise TypeError
 
 
-def _remote(trace_id: str, span_id: str) -> SpanContext:
-    context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(1))
-    if not context.is_valid:
+def _id(text: str, size: int) -> bytes:
+    found = bytes.fromhex(text)
+    if len(found) != size or not any(found):
         raise ValueError
-    return context
+    return found

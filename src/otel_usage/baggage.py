@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote_plus
 
 from opentelemetry import baggage
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import SpanContext
 
 from .attribution import LONGEST_TOKEN, Attribution, AttributionSigner, Refusal
 from .guard import guarded
@@ -73,12 +72,14 @@ class UsageBaggage:
         return Received(self._believed(ours), ",".join(others))
 
     def outgoing(
-        self, header: str, host: str, port: int | None, identity: UsageIdentity, caller: SpanContext
+        self, header: str, host: str, port: int | None, identity: UsageIdentity, ids: tuple[bytes, bytes]
     ) -> Outgoing:
-        """What becomes of the ``baggage`` header of a call to ``host`` that the span ``caller`` makes."""
+        """What becomes of the ``baggage`` header of a call to ``host``, by the span that has these ids of its trace and
+        its own.
+        """
         others, stale = _parted(header) if header else ([], [])
         audience = self._hosts.match(host, port) if identity.known else None
-        ours = "" if audience is None else self._members(Attribution(identity, caller), audience)
+        ours = "" if audience is None else self._members(Attribution(identity, *ids), audience)
         return Outgoing(",".join(others) if stale else header, ours)
 
     def _believed(self, ours: list[tuple[str, str]]) -> Attribution | None:
@@ -140,10 +141,10 @@ def shed_baggage() -> Token[Context] | None:
     """Take the members that are ours out of the current context, where a propagator has put them there before the
     request came to us. Returns what :func:`restore_baggage` takes. None: there were none.
     """
-    ours = [name for name in baggage.get_all() if name.lower() in MEMBERS]
+    context = get_current()
+    ours = [name for name in baggage.get_all(context) if name.lower() in MEMBERS] if context else []
     if not ours:
         return None
-    context = get_current()
     for name in ours:
         context = baggage.remove_baggage(name, context)
     return attach(context)

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from typing import Any, Final
 
 from .forms import OTHER
-from .ledger import DropCounter
+from .ledger import Drops
 from .schema import RecordKind, UsageEvent, allowed_on
 
 CLAIMED_LIMIT: Final = 10_000
@@ -45,28 +45,43 @@ class DistinctValues:
     customer's usage is told apart by.
     """
 
-    def __init__(self, drops: DropCounter) -> None:
-        """``drops`` counts what became :data:`OTHER`, by key."""
-        self._drops = drops
+    def __init__(self) -> None:
         self._seen: defaultdict[tuple[str, str, bool], set[str]] = defaultdict(set)
         self._shares: Counter[tuple[str, str, str]] = Counter()
 
-    def fold(self, place: str, attributes: dict[str, Any]) -> frozenset[str]:
-        """Put :data:`OTHER` in the place of values that have no more room. Returns their keys."""
-        provenance = attributes.get("usage.identity.provenance")
-        customer = attributes.get("usage.customer.id") if provenance == "verified" else None
-        folded = [
-            key for key, limit in _LIMITS.get(place, ())
-            if key in attributes and not self._room(place, key, attributes[key], limit, customer)
-        ]  # fmt: skip
-        if provenance == "unverified":
-            folded += [
-                key for key in _CLAIMS if key in attributes and not self._room("", key, attributes[key], CLAIMED_LIMIT)
-            ]
-        for key in folded:
+    def fold(
+        self, place: str, attributes: dict[str, Any], drops: Drops, verified_customer: str | None = None
+    ) -> frozenset[str]:
+        """Put :data:`OTHER` in the place of values that have no more room. Returns their keys.
+
+        Args:
+            place: The kind of record, or the event, that has the attributes.
+            attributes: Changed in place.
+            drops: Counts what became :data:`OTHER`, by key.
+            verified_customer: For whom it is. None: for nobody who was verified.
+        """
+        return self._folded(
+            [
+                key for key, limit in _LIMITS.get(place, ())
+                if key in attributes and not self._room(place, key, attributes[key], limit, verified_customer)
+            ],
+            attributes,
+            drops,
+        )  # fmt: skip
+
+    def fold_claims(self, attributes: dict[str, Any], drops: Drops) -> frozenset[str]:
+        """The same for what says who is calling, where nobody has verified that."""
+        return self._folded(
+            [key for key in _CLAIMS if key in attributes and not self._room("", key, attributes[key], CLAIMED_LIMIT)],
+            attributes,
+            drops,
+        )
+
+    def _folded(self, keys: list[str], attributes: dict[str, Any], drops: Drops) -> frozenset[str]:
+        for key in keys:
             attributes[key] = OTHER
-            self._drops.add(f"distinct:{key}")
-        return frozenset(folded)
+            drops.add(f"distinct:{key}")
+        return frozenset(keys)
 
     def name(self, name: str, fallback: str) -> str:
         """A span's name, or ``fallback`` where there is no more room for it."""

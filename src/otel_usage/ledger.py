@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from .native import RLock
 from .redaction import redact
@@ -142,6 +142,23 @@ class Ledger:
 _KEY: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _PREFIXES: Final = frozenset({"baggage", "distinct", "event", "identify", "redacted", "span"})
 """What has happened, in names that are counted as ``prefix:key``."""
+
+
+class Drops(Protocol):
+    """Where it is told what was dropped."""
+
+    def add(self, name: object, count: int = 1) -> None:
+        """Count ``name``, which is a key, or ``prefix:key`` with one of a few prefixes."""
+
+
+class NotedDrops:
+    """Notes what was dropped, to be counted as often as it happens again."""
+
+    def __init__(self) -> None:
+        self.names: list[object] = []
+
+    def add(self, name: object, count: int = 1) -> None:
+        self.names += [name] * count
 
 
 class DropCounter:

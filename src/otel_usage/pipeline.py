@@ -20,7 +20,6 @@ from .guard import guarded, internal_errors, logger
 from .instrumentation import bridges, flask, httpx, peers, starlette, threads
 from .instrumentation.hooks import HookSet
 from .ledger import DropCounter
-from .processors.allowlist import AllowlistSpanProcessor
 from .processors.circuit_breaking import CircuitBreakingSpanProcessor
 from .recorder import Recorder
 from .runtime import activate
@@ -41,9 +40,9 @@ class Pipeline:
         redactor = Redactor(self._drops, email_addresses=config.email_addresses)
         resource = service_resource(redactor, self._drops)
         exporter = open_exporter(config, redactor)
-        # From the last stage to the first: each is handed the one it feeds. The exporter redacts, after the queue, so
-        # that no request pays for scanning its strings; the allowlist stands before it, so that nothing forbidden is
-        # ever held. What cannot be kept as bytes is not kept on disk.
+        # From the last stage to the first: each is handed the one it feeds. What was recorded becomes a span that the
+        # schema allows, without secrets, behind the queue: no request pays for that, and nothing is sent or kept before.
+        # What cannot be kept as bytes is not kept on disk.
         self.delivery: Final = CircuitBreakingSpanProcessor(
             exporter,
             spool=open_spool(config, service_name(resource)) if exporter.durable else None,
@@ -52,13 +51,10 @@ class Pipeline:
             schedule_delay=config.schedule_delay,
             shutdown_timeout=config.shutdown_timeout,
         )
-        self.allowlist: Final = AllowlistSpanProcessor(
-            self.delivery, personal=config.personal, email_addresses=config.email_addresses, drops=self._drops
-        )
         self.recorder: Final = Recorder(
             config,
             resource,
-            self.allowlist.on_end,
+            self.delivery.enqueue,
             drops=self._drops,
             status=self.status,
             start=self.delivery.start,
@@ -97,7 +93,7 @@ class Pipeline:
             self._finalizer.cancel()
         self._hooks.remove()
         activate(None)
-        self.allowlist.shutdown()
+        self.delivery.shutdown()
         metrics.expose(None)
         self._say_where_spans_went()
 

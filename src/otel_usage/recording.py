@@ -7,13 +7,15 @@ does nothing outside of one or when usage is off, and never raises.
 from __future__ import annotations
 
 import time
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from uuid import UUID
 
-from .allowlist import span_name
+from .facts import ModelFacts
 from .guard import guarded
 from .identity import KEY_OF, UsageIdentity, beyond_claim, coerce_tier
-from .ledger import DropCounter
+from .ids import new_span_id
+from .ledger import Drops, NotedDrops
+from .readable import UsageReadableSpan
 from .request import UsageRequest
 from .runtime import active
 from .schema import (
@@ -23,12 +25,17 @@ from .schema import (
     LIMIT_DECISIONS,
     ORIGIN_KINDS,
     PROVENANCES,
-    RecordKind,
     UsageEvent,
 )
 from .scope import UsageScope, current
 
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
 T = TypeVar("T")
+
+IDENTITIES_LIMIT: Final = 16_384
+"""Identities that are remembered at most: then all are forgotten. To make one again takes 5 µs."""
 
 LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
@@ -65,26 +72,69 @@ def identify(
     if here is None:
         return
     recorder = here.scope.recorder
-    drops = recorder.drops
     if identity is None:
-        secret = _of(drops, "usage.principal.id", principal, str)
-        account = _of(drops, "usage.customer.id", customer_id, (str, int, UUID))
-        kind = _known(drops, "usage.auth.kind", auth_kind, recorder.auth_kinds)
-        facts = {
-            "customer_id": None if account is None else str(account) or None,
-            "plan": _of(drops, "usage.plan", plan, str),
-            "principal_id": recorder.hash_key(secret) if recorder.hash_key is not None and secret else None,
-        }
-        for name in beyond_claim(kind).intersection(facts):
-            if facts[name] is not None:
-                drops.add(KEY_OF[name])
-        identity = UsageIdentity(
-            **facts,
-            tier=_tier(drops, tier) if provenance != "unavailable" else None,
-            auth_kind=kind,
-            provenance=_known(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
-        )
+        identity = _identity(recorder, customer_id, tier, plan, auth_kind, principal, provenance)
     here.identify(identity)
+
+
+def _identity(
+    recorder: Recorder,
+    customer_id: object,
+    tier: object,
+    plan: object,
+    auth_kind: object,
+    principal: object,
+    provenance: object,
+) -> UsageIdentity:
+    """What these words amount to. Remembered where nothing was wrong with them: a customer calls again."""
+    secret = principal if type(principal) is str else _of(recorder.drops, "usage.principal.id", principal, str)
+    principal_id = recorder.hash_key(secret) if recorder.hash_key is not None and secret else None
+    # The types that are looked at here are those of which different ones are equal, such as 1 and True.
+    usual = type(customer_id) is str and (tier is None or type(tier) is int)
+    words = (customer_id, tier, plan, auth_kind, principal_id, provenance)
+    try:
+        found = recorder.identities.get(words) if usual else None
+    except TypeError:  # a word that cannot be a key
+        found, usual = None, False
+    if found is not None:
+        return found
+    noted = NotedDrops()
+    made = _made(noted, recorder.auth_kinds, *words)
+    for name in noted.names:
+        recorder.drops.add(name)
+    if usual and not noted.names:
+        if len(recorder.identities) >= IDENTITIES_LIMIT:
+            recorder.identities.clear()
+        recorder.identities[words] = made
+    return made
+
+
+def _made(
+    drops: Drops,
+    auth_kinds: frozenset[str],
+    customer_id: object,
+    tier: object,
+    plan: object,
+    auth_kind: object,
+    principal_id: str | None,
+    provenance: object,
+) -> UsageIdentity:
+    account = _of(drops, "usage.customer.id", customer_id, (str, int, UUID))
+    kind = _known(drops, "usage.auth.kind", auth_kind, auth_kinds)
+    facts = {
+        "customer_id": None if account is None else str(account) or None,
+        "plan": _of(drops, "usage.plan", plan, str),
+        "principal_id": principal_id,
+    }
+    for name in beyond_claim(kind).intersection(facts):
+        if facts[name] is not None:
+            drops.add(KEY_OF[name])
+    return UsageIdentity(
+        **facts,
+        tier=_tier(drops, tier) if provenance != "unavailable" else None,
+        auth_kind=kind,
+        provenance=_known(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
+    )
 
 
 @guarded(None)
@@ -119,9 +169,9 @@ def annotate(
     found = {
         "usage.cache.tier": _known(drops, "usage.cache.tier", cache_tier, CACHE_TIERS),
         "usage.origin.kind": _known(drops, "usage.origin.kind", origin_kind, ORIGIN_KINDS),
-        "usage.domain": domain,
+        "usage.domain": _of(drops, "usage.domain", domain, str),
     }
-    request.annotations.update({key: value for key, value in found.items() if value is not None})
+    request.annotations = {**request.annotations, **{key: value for key, value in found.items() if value is not None}}
     template = BY_KEY["http.route"].accept(route)
     if isinstance(template, str):
         request.mounted = ""
@@ -191,34 +241,39 @@ def record_llm(
         return
     here = current()
     scope = here.scope if here is not None else UsageScope(recorder)
-    parent = here.context if here is not None else None
-    context = recorder.new_context(parent.trace_id) if parent is not None else scope.context
     known_reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons)
     end = time.time_ns()
     took = round(duration * 1e9) if 0.0 <= duration < LONGEST_CALL else 0
-    facts: dict[str, Any] = {
-        **scope.inherited(),
-        "gen_ai.provider.name": provider,
-        "gen_ai.request.model": model,
+    trace_id, span_id, parent_id = (
+        (here.trace_id, new_span_id(), here.span_id) if here is not None else (scope.trace_id, scope.span_id, b"")
+    )
+    who = (
+        _of(recorder.drops, "gen_ai.provider.name", provider, str),
+        _of(recorder.drops, "gen_ai.request.model", model, str),
+    )
+    step = _of(recorder.drops, "usage.llm.stage", stage, str)
+    own: dict[str, Any] = {
         "gen_ai.usage.input_tokens": input_tokens,
         "gen_ai.usage.output_tokens": output_tokens,
         "gen_ai.request.max_tokens": max_tokens,
         "usage.llm.prompt_chars": prompt_chars,
-        "usage.llm.stage": stage,
         "usage.llm.fallback_index": fallback_index,
-        "usage.reason": known_reason,
     }
 
     def emit(identity: UsageIdentity) -> None:
         recorder.emit(
-            RecordKind.LLM,
-            span_name(RecordKind.LLM.value, provider, model),
-            context,
-            {**facts, **identity.attributes()},
-            start_time=end - took,
-            end_time=end,
-            parent=parent,
-            failed=known_reason != "ok",
+            UsageReadableSpan(
+                recorder.maker,
+                ModelFacts(*who, step, known_reason, scope.template),
+                identity,
+                scope.inherited() | own,
+                trace_id,
+                span_id,
+                parent_id,
+                end - took,
+                end,
+                scope.made_id,
+            )
         )
 
     scope.attribute(emit)
@@ -236,7 +291,7 @@ def _event(event: UsageEvent, facts: dict[str, Any], values: tuple[str, ...] | N
         here.event(event.value, facts)
 
 
-def _known(drops: DropCounter, key: str, value: str | None, values: frozenset[str] | tuple[str, ...]) -> str | None:
+def _known(drops: Drops, key: str, value: str | None, values: frozenset[str] | tuple[str, ...]) -> str | None:
     """``value`` if it is a known one, else None, counted: a misspelt word must not become a value of its own."""
     word = _of(drops, key, value, str)
     if word is None or word in values:
@@ -245,7 +300,7 @@ def _known(drops: DropCounter, key: str, value: str | None, values: frozenset[st
     return None
 
 
-def _of(drops: DropCounter, key: str, value: T | None, types: type | tuple[type, ...]) -> T | None:
+def _of(drops: Drops, key: str, value: T | None, types: type | tuple[type, ...]) -> T | None:
     """``value`` if it is of one of ``types``, else None, counted: one bad argument must not cost the good ones.
 
     A string is plain then, also where it was a member of an enum.
@@ -257,7 +312,7 @@ def _of(drops: DropCounter, key: str, value: T | None, types: type | tuple[type,
     return cast("T", str.__str__(value)) if isinstance(value, str) else value
 
 
-def _tier(drops: DropCounter, tier: object) -> int | None:
+def _tier(drops: Drops, tier: object) -> int | None:
     found = coerce_tier(tier, None)
     if found is None and tier is not None:
         drops.add("usage.tier")

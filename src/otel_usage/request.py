@@ -9,39 +9,49 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from .error_type import type_name
+from .facts import RequestFacts
 from .guard import report
 from .identity import UsageIdentity
-from .request_facts import (
-    cache_tier_of,
-    client_request_id,
-    domain_of,
-    host_of,
-    method_of,
-    origin_kind,
-    personal_facts,
-    reason_of,
-    sentry_trace_id,
-    trace_id_of,
-)
-from .schema import BY_KEY, RecordKind
+from .ids import new_trace_id
+from .readable import UsageReadableSpan
+from .request_facts import client_request_id, method_of, personal_facts, sentry_trace_id, trace_id_of
 from .scope import UsageScope
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
-
     from .attribution import Attribution
     from .recorder import Recorder
+    from .trusted_proxy import ProxyFacts
 
 
 class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
 
-    __slots__ = (
-        "_asked", "_ended", "_first_byte", "_headers", "_parent", "_peer", "_proxied", "_start", "_started", "_task",
-        "_tasks", "annotations", "cache_control", "carrier", "client_gone", "complete", "error", "found",
-        "interrupted", "method", "mounted", "preflight", "reason", "received", "request_id", "route", "sent",
-        "status", "upstream_count", "upstream_duration", "upstream_received",
-    )  # fmt: skip
+    reason: str | None = None
+    route: str | None = None
+    mounted: str = ""
+    found: bool = False
+    preflight: bool = False
+    status: int | None = None
+    cache_control: str | None = None
+    received: int = 0
+    sent: int = 0
+    complete: bool = False
+    client_gone: bool = False
+    error: str | None = None
+    interrupted: bool = False
+    upstream_count: int = 0
+    upstream_duration: float = 0.0
+    upstream_received: int = 0
+    annotations: Mapping[str, str] = {}
+    """Attributes that the application has put in the place of derived ones. Replaced, and never changed."""
+    made_id: str | None = None
+    _parent: tuple[bytes, bytes] | None = None
+    _proxied: ProxyFacts | None = None
+    _asked: bool = False
+    _ended: float | None = None
+    _first_byte: float | None = None
+    _task: asyncio.Task[Any] | None = None
+    _tasks: WeakSet[asyncio.Task[Any]] | None = None
 
     def __init__(
         self,
@@ -53,53 +63,29 @@ class UsageRequest(UsageScope):
         *,
         attribution: Attribution | None = None,
     ) -> None:
-        """``headers`` holds those of ``recorder.headers`` that were sent; ``peer`` is the address of the connection.
+        """``headers`` holds those of ``recorder.headers`` that were sent; ``peer`` is the address of the connection,
+        which is looked at where ``recorder.needs_peer``.
 
         ``carrier`` is the ASGI scope or the WSGI environ, for the application's resolver. ``attribution`` is what a
         service of ours vouches for. None: this request begins here.
         """
-        super().__init__(recorder, trace_id_of(headers.get("traceparent")))
-        self._parent: SpanContext | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._tasks: WeakSet[asyncio.Task[Any]] | None = None
-        if attribution is not None:
-            self._parent = attribution.caller
-            self.remote_trace_id = attribution.caller.trace_id
-            self.identity = attribution.identity
+        super().__init__(recorder, trace_id_of(headers["traceparent"]) if "traceparent" in headers else None)
         self._started = time.time_ns()
         self._start = time.perf_counter()
-        self._ended: float | None = None
-        self._first_byte: float | None = None
         self._headers = headers
         self._peer = peer
         self.carrier = carrier
-        self._asked = False
         self.method = method_of(method)
-        self.preflight = method == "OPTIONS" and "access-control-request-method" in headers
-        self._proxied = recorder.proxy.facts(headers, peer) if recorder.proxy is not None else None
-        given = self._proxied.request_id if self._proxied is not None else None
-        self.request_id = given or f"{recorder.new_trace_id():032x}"
-        self.annotations: dict[str, Any] = {}
-        self.reason: str | None = None
-        self.route: str | None = None
-        self.mounted = ""
-        self.found = False
-        self.status: int | None = None
-        self.cache_control: str | None = None
-        self.received = 0
-        self.sent = 0
-        self.complete = False
-        self.client_gone = False
-        self.error: str | None = None
-        self.interrupted = False
-        self.upstream_count = 0
-        self.upstream_duration = 0.0
-        self.upstream_received = 0
-
-    @property
-    def aborted(self) -> bool:
-        """Whether the exchange was cut off before the response's last byte."""
-        return not self.complete
+        if attribution is not None:
+            self._parent = attribution.trace_id, attribution.span_id
+            self.remote_trace_id = attribution.trace_id
+            self.identity = attribution.identity
+        if method == "OPTIONS":
+            self.preflight = "access-control-request-method" in headers
+        if recorder.proxy is not None:
+            self._proxied = recorder.proxy.facts(headers, peer)
+        if self._proxied is None or self._proxied.request_id is None:
+            self.made_id = new_trace_id().hex()
 
     @property
     def template(self) -> str | None:
@@ -144,17 +130,23 @@ class UsageRequest(UsageScope):
             self.status, self.complete, self.sent = 500, True, 0
         super().close()
         end = self._ended if self._ended is not None else time.perf_counter()
+        trace_id, span_id = self._bound()
         self.recorder.emit(
-            RecordKind.REQUEST,
-            self._name(),
-            self.context,
-            self._attributes(end),
-            start_time=self._started,
-            end_time=self._started + round((end - self._start) * 1e9),
-            parent=self._parent,
-            events=self.events,
-            links=(self.link,) if self.link is not None else (),
-            failed=not self._served and not self._abandoned,
+            UsageReadableSpan(
+                self.recorder.maker,
+                self._facts(),
+                self.identity,
+                self._own(),
+                trace_id,
+                span_id,
+                self._parent[1] if self._parent is not None else b"",
+                self._started,
+                self._started + round((end - self._start) * 1e9),
+                self.made_id,
+                tuple(self.events),
+                self.link,
+                self._parent is not None,
+            )
         )
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = self._headers = {}
@@ -172,30 +164,27 @@ class UsageRequest(UsageScope):
         """The task that this is called on is a part of the request: it called the application, receives or sends its
         messages, or serves its route. Others that it has started may be at somebody else's.
         """
-        task = _task()
-        if task is None or task is self._task or self.closed_at is not None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # no loop runs on this thread, or it is not asyncio's
             return
-        if self._task is not None:  # most requests have one; a connection may receive and send on very many
-            self._tasks = self._tasks if self._tasks is not None else WeakSet()
-            self._tasks.update((self._task, task))
-        self._task = task
+        if task is not self._task and task is not None and self.closed_at is None:
+            if self._task is not None:  # most requests have one; a connection may receive and send on very many
+                self._tasks = self._tasks if self._tasks is not None else WeakSet()
+                self._tasks.update((self._task, task))
+            self._task = task
 
     def elsewhere(self) -> bool:
         task = _task() if self._task is not None else None
         return not (task is None or task is self._task or (self._tasks is not None and task in self._tasks))
 
     def inherited(self) -> dict[str, Any]:
-        return {"usage.request.id": self.request_id, "usage.route": self.template}
+        given = self._given_id()
+        return {} if given is None else {"usage.request.id": given}
 
-    @property
-    def _abandoned(self) -> bool:
-        """Whether the client left before the response's last byte."""
-        return self.client_gone and not self.complete
-
-    @property
-    def _served(self) -> bool:
-        """Whether there was a whole answer that is not a server's failure."""
-        return self.complete and self.status is not None and self.status < 500
+    def _given_id(self) -> str | None:
+        """The request's id, as a declared proxy gave it. None: it was made here."""
+        return self._proxied.request_id if self._proxied is not None else None
 
     def _ask(self) -> None:
         """Ask the application's resolver. What ``identify()`` said explicitly goes before its answer."""
@@ -215,75 +204,51 @@ class UsageRequest(UsageScope):
             return
         self.found_out(found)
 
-    def _name(self) -> str:
-        """The method and the route's template, if that is one that may leave as an attribute."""
-        template = BY_KEY["http.route"].accept(self.template)
-        return f"{self.method} {template}" if template else self.method
+    def _facts(self) -> RequestFacts:
+        headers = self._headers
+        return RequestFacts(
+            self.method,
+            self.template,
+            self.found,
+            self.preflight,
+            self.status,
+            self.complete,
+            self.client_gone,
+            self.error,
+            self.interrupted,
+            self.reason,
+            headers.get("host"),
+            headers.get("origin"),
+            self.cache_control,
+            tuple(self._proxied.attributes.items()) if self._proxied is not None else (),
+            tuple(self.annotations.items()),
+        )
 
-    def _attributes(self, end: float) -> dict[str, Any]:
-        headers, template = self._headers, self.template
-        host = host_of(headers.get("host"))
-        attributes: dict[str, Any] = {
-            **self.identity.attributes(),
-            "usage.request.id": self.request_id,
-            "usage.client.request_id": self._client_request_id(),
-            "http.route": template,
-            "usage.domain": domain_of(template),
-            "http.request.method": self.method,
-            "server.address": host,
-            "http.response.status_code": self.status,
-            "usage.reason": self._reason(),
-            "error.type": self.error or (str(self.status) if (self.status or 0) >= 500 else None),
-            "http.request.body.size": self.received,
-            "http.response.body.size": self.sent,
-            "usage.aborted": True if self.aborted else None,
-            "usage.origin.kind": origin_kind(self.identity.verified_kind, headers.get("origin"), headers.get("host")),
-            "usage.cache.tier": self._cache_tier(),
-            "usage.sentry.trace_id": sentry_trace_id(headers.get("sentry-trace")),
-        }
+    def _own(self) -> dict[str, Any]:
+        """The attributes that are this request's alone."""
+        own: dict[str, Any] = {"http.request.body.size": self.received, "http.response.body.size": self.sent}
         if self._first_byte is not None:
-            attributes["usage.time_to_first_byte"] = self._first_byte - self._start
+            own["usage.time_to_first_byte"] = self._first_byte - self._start
         if self.upstream_count:
-            attributes["usage.upstream.count"] = self.upstream_count
-            attributes["usage.upstream.duration"] = self.upstream_duration
-            attributes["usage.upstream.response.size"] = self.upstream_received
-        if self._proxied is not None:
-            attributes.update(self._proxied.attributes)
-        return attributes | self._person() | self.annotations
-
-    def _client_request_id(self) -> str | None:
-        """What the client calls the request, unless its proxy has put its own id there."""
-        sent = client_request_id(self._headers.get("x-request-id"))
-        return sent if sent != self.request_id else None
-
-    def _reason(self) -> str:
-        """The application's reason, unless it says ``ok`` of a failure; else the one that the outcome amounts to."""
-        derived = self._derived_reason()
-        return derived if self.reason is None or (self.reason == "ok" and derived != "ok") else self.reason
-
-    def _derived_reason(self) -> str:
-        if self._abandoned:
-            return "client_aborted"
-        if self.error is not None and not self._served:  # an error in the work after a response is not the response's
-            # Cancelled, and not because the client had left: the server did it, as it does when it has to stop.
-            return "server_error" if self.interrupted else "unhandled_exception"
-        status = self.status if self.complete else None  # the status of an answer that was cut off says little
-        return reason_of(status=status, method=self.method, has_route=self.found, is_preflight=self.preflight)
-
-    def _cache_tier(self) -> str | None:
-        if self.method != "GET" or self.status not in (200, 304):
-            return None
-        return cache_tier_of(self.cache_control, self.recorder.config.cache_bands)
-
-    def _person(self) -> dict[str, Any]:
-        recorder, found = self.recorder, {}
+            own["usage.upstream.count"] = self.upstream_count
+            own["usage.upstream.duration"] = self.upstream_duration
+            own["usage.upstream.response.size"] = self.upstream_received
+        headers, recorder = self._headers, self.recorder
+        given = self._given_id()
+        if given is not None:
+            own["usage.request.id"] = given
+        if "x-request-id" in headers:
+            # Unless its proxy has put its own id there.
+            sent = client_request_id(headers["x-request-id"])
+            own["usage.client.request_id"] = sent if sent != given else None
+        if "sentry-trace" in headers:
+            own["usage.sentry.trace_id"] = sentry_trace_id(headers["sentry-trace"])
         if recorder.config.personal:
             client = self._peer if self._proxied is None else self._proxied.client_address
-            found = personal_facts(self._headers, client, recorder.config.personal)
-        agent = self._headers.get("user-agent")
-        if recorder.hash_user_agent is not None and agent:
-            return {**found, "usage.user_agent.hash": recorder.hash_user_agent(agent)}
-        return found
+            own.update(personal_facts(headers, client, recorder.config.personal))
+        if recorder.hash_user_agent is not None and headers.get("user-agent"):
+            own["usage.user_agent.hash"] = recorder.hash_user_agent(headers["user-agent"])
+        return own
 
 
 def _task() -> asyncio.Task[Any] | None:

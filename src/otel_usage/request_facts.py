@@ -16,13 +16,26 @@ PERSONAL_LENGTH: Final = 512
 
 _LONGEST_DOMAIN: Final = BY_KEY["usage.domain"].cap
 
-HEADERS: Final = frozenset(
+_HEADERS: Final = frozenset(
     {
         "host", "traceparent", "baggage", "x-request-id", "sentry-trace", "origin", "access-control-request-method",
-        "user-agent", "referer", "accept-language",
     }
 )  # fmt: skip
-"""The request headers that are looked at, in lower case. No other is ever read, but for those of a declared proxy."""
+_PERSONAL_HEADERS: Final = {
+    "user_agent.original": "user-agent",
+    "usage.referer": "referer",
+    "usage.accept_language": "accept-language",
+}
+
+
+def headers_for(personal: frozenset[str], *, agent: bool) -> frozenset[str]:
+    """The request headers that are looked at, in lower case. No other is ever read, but for those of a declared proxy.
+
+    ``personal``: the personal attributes that are recorded; ``agent``: whether the user agent is, as a hash.
+    """
+    wanted = {header for attribute, header in _PERSONAL_HEADERS.items() if attribute in personal}
+    return _HEADERS | wanted | ({"user-agent"} if agent else frozenset())
+
 
 _METHODS: Final = {method: method for method in HTTP_METHODS}
 _VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
@@ -34,6 +47,7 @@ _TRACEPARENT: Final = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
     re.DOTALL,
 )
+_NO_TRACE: Final = "0" * 32
 _SENTRY_TRACE: Final = re.compile(r"([0-9a-f]{32})(?:-[0-9a-f]{16}(?:-[01])?)?")
 
 
@@ -53,10 +67,10 @@ def client_request_id(value: str | None) -> str | None:
     return value if value and IDENTIFIER.fullmatch(value) else None
 
 
-def trace_id_of(traceparent: str | None) -> int | None:
+def trace_id_of(traceparent: str | None) -> bytes | None:
     """The trace id of a ``traceparent`` header (W3C Trace Context), or None if it is not valid."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 512 else None
-    return (int(match[1], 16) or None) if match else None
+    return bytes.fromhex(match[1]) if match and match[1] != _NO_TRACE else None
 
 
 def sentry_trace_id(sentry_trace: str | None) -> str | None:

@@ -16,10 +16,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import trace
+from opentelemetry.context import get_current
 from opentelemetry.trace import Link, SpanContext
 
 from .guard import guarded
 from .identity import UNKNOWN, UsageIdentity
+from .ids import new_span_id, new_trace_id
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -48,8 +50,12 @@ class Recording(Protocol):
         """The scope that the place belongs to."""
 
     @property
-    def context(self) -> SpanContext:
-        """The span that new spans become children of."""
+    def trace_id(self) -> bytes:
+        """The trace of new spans, 16 bytes."""
+
+    @property
+    def span_id(self) -> bytes:
+        """The span that new spans become children of, 8 bytes."""
 
     @property
     def live(self) -> Recording | None:
@@ -72,21 +78,18 @@ class _Aside(Enum):
 class UsageScope:
     """Identity, trace and unfinished business of one unit of work."""
 
-    __slots__ = (
-        "_context", "_merging", "_said_by", "_waiting", "closed_at", "events", "identity", "link", "recorder",
-        "remote_trace_id",
-    )  # fmt: skip
+    # What most requests never say is a default of the class, and not of each of them: that halves what one costs.
+    identity: UsageIdentity = UNKNOWN
+    link: Link | None = None
+    closed_at: float | None = None
+    _said_by: _Aside | None = None
+    _ids: tuple[bytes, bytes] | None = None
 
-    def __init__(self, recorder: Recorder, remote_trace_id: int | None = None) -> None:
+    def __init__(self, recorder: Recorder, remote_trace_id: bytes | None = None) -> None:
         """``remote_trace_id`` is the trace that the caller said it is in. None: none."""
         self.recorder = recorder
         self.remote_trace_id = remote_trace_id
-        self.identity: UsageIdentity = UNKNOWN
-        self._said_by: _Aside | None = None
         self.events: list[Event] = []
-        self.link: Link | None = None
-        self.closed_at: float | None = None
-        self._context: SpanContext | None = None
         # Of two threads that say who it is at the same time, neither's word may be lost. Re-entrant, because a
         # finalizer that runs in between may say something too.
         self._merging = threading.RLock()
@@ -102,17 +105,29 @@ class UsageScope:
         return self
 
     @property
-    def context(self) -> SpanContext:
-        """The context of the span that stands for this scope. Its trace is bound when it is first asked for."""
-        if self._context is None:
-            trace_id = self.remote_trace_id or self._link_to_user() or self.recorder.new_trace_id()
-            self._context = self.recorder.new_context(trace_id)
-        return self._context
+    def trace_id(self) -> bytes:
+        """The trace. Bound when it is first asked for."""
+        return self._bound()[0]
+
+    @property
+    def span_id(self) -> bytes:
+        """The span that stands for this scope."""
+        return self._bound()[1]
+
+    @property
+    def made_id(self) -> str | None:
+        """The request's id, where it was made here. None: it was not, or this is no request."""
+        return None
+
+    @property
+    def template(self) -> str | None:
+        """The route's template. None: this is no request, or no route has matched."""
+        return None
 
     @property
     def live(self) -> Recording | None:
         """Itself until it ends, and for :data:`GRACE` seconds after."""
-        return self if self.closed_at is None or time.monotonic() - self.closed_at < GRACE else None
+        return self if self.closed_at is None or time.perf_counter() - self.closed_at < GRACE else None
 
     def event(self, name: str, attributes: dict[str, Any]) -> None:
         if len(self.events) < EVENT_LIMIT:
@@ -125,8 +140,9 @@ class UsageScope:
 
         Where the trace was bound by a call inside the application, the span that was current then was a smaller one.
         """
-        _ = self.context
-        self._link_to_user()
+        self._bound()
+        if get_current():  # an empty context has no span, as where nobody traces
+            self._link_to_user()
 
     def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
         """Merge what has become known about the caller, and attribute what waited for it.
@@ -137,13 +153,16 @@ class UsageScope:
         """
         aside = _Aside.THREAD if inherited else _Aside.TASK if self.elsewhere() else None
         with self._merging:
-            if aside is not None and self.identity.contradicted_by(identity):
+            if self.identity is UNKNOWN and identity.known:  # what most requests say, and as `merged` would have it
+                self.identity, self._said_by = identity, aside
+            elif aside is not None and self.identity.contradicted_by(identity):
                 self.recorder.drops.add("identify:other_customer")
                 return
-            if not self.identity.known:
-                self._said_by = aside
-            known = self.identity if aside is not None else self._kept_beside(identity)
-            self.identity = known.merged(identity)
+            else:
+                if not self.identity.known:
+                    self._said_by = aside
+                known = self.identity if aside is not None else self._kept_beside(identity)
+                self.identity = known.merged(identity)
         self._attribute_known()
 
     def elsewhere(self) -> bool:
@@ -181,12 +200,12 @@ class UsageScope:
             self._attribute(keep=PENDING_LIMIT)
 
     def inherited(self) -> dict[str, Any]:
-        """The attributes that spans within the scope share with it, beside its identity."""
+        """The attributes that spans within the scope share with it, beside identity, route and an id made here."""
         return {}
 
     def close(self) -> None:
         """The work is over: what still waits goes with what is known."""
-        self.closed_at = time.monotonic()
+        self.closed_at = time.perf_counter()
         self._attribute()
 
     def _attribute_known(self) -> None:
@@ -201,7 +220,13 @@ class UsageScope:
                 return
             _emit(emit, self.identity)
 
-    def _link_to_user(self) -> int | None:
+    def _bound(self) -> tuple[bytes, bytes]:
+        if self._ids is None:
+            trace_id = self.remote_trace_id or (self._link_to_user() if get_current() else None) or new_trace_id()
+            self._ids = trace_id, new_span_id()
+        return self._ids
+
+    def _link_to_user(self) -> bytes | None:
         """Link to the application's current span if its backend will have it. Returns the trace it is in."""
         span = trace.get_current_span()
         context = span.get_span_context()
@@ -213,7 +238,7 @@ class UsageScope:
         target = context if server_kind or parent is None or parent.is_remote else parent
         if context.trace_flags.sampled and not context.is_remote:  # a remote one is the caller's, merely passed on
             self.link = Link(SpanContext(target.trace_id, target.span_id, target.is_remote, target.trace_flags))
-        return context.trace_id
+        return context.trace_id.to_bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +256,12 @@ class Inherited:
         return self.place.scope
 
     @property
-    def context(self) -> SpanContext:
-        return self.place.context
+    def trace_id(self) -> bytes:
+        return self.place.trace_id
+
+    @property
+    def span_id(self) -> bytes:
+        return self.place.span_id
 
     @property
     def live(self) -> Recording | None:

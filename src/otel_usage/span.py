@@ -13,10 +13,13 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, Status,
 from opentelemetry.util.types import Attributes
 
 from .error_type import type_name
+from .facts import WorkFacts
 from .guard import guarded
 from .identity import UsageIdentity
+from .ids import new_span_id
+from .readable import UsageReadableSpan, span_context
 from .runtime import active
-from .schema import RecordKind, UsageEvent
+from .schema import UsageEvent
 from .scope import EVENT_LIMIT, Event, Recording, UsageScope, current, enter, leave
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ class UsageSpan(Span):
         self._start = 0.0
         self._parent: Recording | None = None
         self._scope: UsageScope | None = None
-        self._context: SpanContext = INVALID_SPAN_CONTEXT
+        self._ids: tuple[bytes, bytes] | None = None
         self._token: Token[Recording | None] | None = None
 
     @property
@@ -55,8 +58,12 @@ class UsageSpan(Span):
         return self._scope
 
     @property
-    def context(self) -> SpanContext:
-        return self._context
+    def trace_id(self) -> bytes:
+        return self._ids[0] if self._ids is not None else self.scope.trace_id
+
+    @property
+    def span_id(self) -> bytes:
+        return self._ids[1] if self._ids is not None else self.scope.span_id
 
     @property
     def live(self) -> Recording | None:
@@ -77,7 +84,7 @@ class UsageSpan(Span):
         (self._parent or self.scope).identify(identity)
 
     def get_span_context(self) -> SpanContext:
-        return self._context
+        return span_context(self.trace_id, self.span_id) if self._scope is not None else INVALID_SPAN_CONTEXT
 
     def is_recording(self) -> bool:
         return self._scope is not None and not self._ended
@@ -139,10 +146,8 @@ class UsageSpan(Span):
         self._started, self._start = time.time_ns(), time.perf_counter()
         self._parent = current()
         self._scope = self._parent.scope if self._parent is not None else UsageScope(recorder)
-        if self._parent is None:
-            self._context = self._scope.context
-        else:
-            self._context = recorder.new_context(self._parent.context.trace_id)
+        if self._parent is not None:
+            self._ids = self._parent.trace_id, new_span_id()
         self._token = enter(self)
 
     @guarded(None)
@@ -155,22 +160,25 @@ class UsageSpan(Span):
         if self._token is not None:
             leave(self._token)
         end = self._started + round((time.perf_counter() - self._start) * 1e9) if end_time is None else end_time
-        parent = self._parent.context if self._parent is not None else None
-        name, attributes, events = self._name, dict(self._attributes), list(self._events)
+        name, own, events = self._name, dict(self._attributes), tuple(self._events)
         failed = self._failed  # copies, all: later calls change nothing
 
         def emit(identity: UsageIdentity) -> None:
             scope.recorder.emit(
-                RecordKind.CUSTOM,
-                name,
-                self._context,
-                {**scope.inherited(), **identity.attributes(), **attributes},
-                start_time=self._started,
-                end_time=end,
-                parent=parent,
-                events=events,
-                links=(scope.link,) if parent is None and scope.link is not None else (),
-                failed=failed,
+                UsageReadableSpan(
+                    scope.recorder.maker,
+                    WorkFacts(name, failed, scope.template),
+                    identity,
+                    scope.inherited() | own,
+                    self.trace_id,
+                    self.span_id,
+                    self._parent.span_id if self._parent is not None else b"",
+                    self._started,
+                    end,
+                    scope.made_id,
+                    events,
+                    scope.link if self._parent is None else None,
+                )
             )
 
         scope.attribute(emit)

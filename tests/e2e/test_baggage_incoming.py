@@ -17,7 +17,6 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanContext
 
 import otel_usage as usage
 from otel_usage.attribution import LIFETIME, SKEW, AttributionSigner
@@ -31,7 +30,7 @@ from tests.servers import serve_asgi, serve_wsgi
 
 SECRET: Final = "0123456789abcdef0123456789abcdef"
 HERE: Final = "pricing.internal"
-CALLER: Final = SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, False)
+CALLER: Final = bytes.fromhex("0af7651916cd43dd8448eb211c80319c"), bytes.fromhex("b7ad6b7169203331")
 WHO: Final = ("usage.customer.id", "usage.tier", "usage.plan", "usage.auth.kind", "usage.identity.provenance")
 NOBODY: Final = (None, None, None, None, "unavailable")
 
@@ -130,7 +129,7 @@ def test_the_customer_of_a_calling_service_is_the_customer_here(pricing: None, s
         outside(url, "/", baggage=header())
     span = the_request(stub)
     assert facts(span, *WHO) == ("acme", 2, "api_pro", "jwt", "verified")
-    assert (int(span.trace_id, 16), int(span.parent_span_id, 16)) == (CALLER.trace_id, CALLER.span_id)
+    assert (bytes.fromhex(span.trace_id), bytes.fromhex(span.parent_span_id)) == CALLER
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -463,5 +463,5 @@ def test_an_upstream_span_is_the_caller_that_is_vouched_for(trusting: None, ours
     usage.uninstrument()
     (call,) = [span for span in stub.unique_spans if span.kind == "client"]
     signer = AttributionSigner(dict([KEY.split(":")]), HostPatterns("x", [f"127.0.0.1:{ours.port}"]))
-    caller = signer.verify(ours.members()["usage.signature"]).caller
-    assert (f"{caller.trace_id:032x}", f"{caller.span_id:016x}") == (call.trace_id, call.span_id)
+    vouched = signer.verify(ours.members()["usage.signature"])
+    assert (vouched.trace_id.hex(), vouched.span_id.hex()) == (call.trace_id, call.span_id)

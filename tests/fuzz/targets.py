@@ -58,7 +58,7 @@ def headers(data: bytes) -> None:
     assert method_of(text) in (*HTTP_METHODS, "_OTHER")
     assert cache_tier_of(text, BANDS) in (None, *CACHE_TIERS)
     trace_id = trace_id_of(text)
-    assert trace_id is None or 0 < trace_id < 1 << 128
+    assert trace_id is None or (len(trace_id) == 16 and any(trace_id))
     found = personal_facts({"user-agent": text, "referer": text, "accept-language": text}, text, PERSONAL_KEYS)
     assert all(len(value) <= BY_KEY[key].cap for key, value in found.items() if key != "client.address")
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 
+from otel_usage.config import UsageConfig
 from otel_usage.distinct import CLAIMED_LIMIT, NAMES_LIMIT, OTHER, SHARE, DistinctValues
+from otel_usage.identity import UsageIdentity
 from otel_usage.ledger import DropCounter
+from otel_usage.maker import SpanMaker
 from otel_usage.schema import ATTRIBUTES, BY_KEY, NAMES, Sensitivity, ValueType
 
-VERIFIED = {"usage.identity.provenance": "verified", "usage.customer.id": "acme"}
-
-
-def folded(values: DistinctValues, place: str = "request", **attributes: Any) -> dict[str, Any]:
-    values.fold(place, attributes)
-    return attributes
+Fold = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -24,63 +24,74 @@ def drops() -> DropCounter:
 
 
 @pytest.fixture
-def values(drops: DropCounter) -> DistinctValues:
-    return DistinctValues(drops)
+def folded(drops: DropCounter) -> Fold:
+    values = DistinctValues()
+
+    def fold(customer: str | None = None, place: str = "request", **attributes: Any) -> dict[str, Any]:
+        values.fold(place, attributes, drops, customer)
+        return attributes
+
+    return fold
 
 
-def test_the_first_values_keep_their_names_and_later_ones_share_one(values: DistinctValues, drops: DropCounter) -> None:
+def test_the_first_values_keep_their_names_and_later_ones_share_one(folded: Fold, drops: DropCounter) -> None:
     for number in range(NAMES):
-        assert folded(values, **{"server.address": f"h{number}"}) == {"server.address": f"h{number}"}
-    assert folded(values, **{"server.address": "one.more"}) == {"server.address": OTHER}
-    assert folded(values, **{"server.address": "h0"}) == {"server.address": "h0"}
-    assert folded(values, **{"http.route": "/another"}) == {"http.route": "/another"}, "each attribute has its own room"
+        assert folded(**{"server.address": f"h{number}"}) == {"server.address": f"h{number}"}
+    assert folded(**{"server.address": "one.more"}) == {"server.address": OTHER}
+    assert folded(**{"server.address": "h0"}) == {"server.address": "h0"}
+    assert folded(**{"http.route": "/another"}) == {"http.route": "/another"}, "each attribute has its own room"
     assert drops.counts() == {"distinct:server.address": 1}
 
 
-def test_strangers_do_not_use_up_the_room_of_verified_callers(values: DistinctValues) -> None:
+def test_strangers_do_not_use_up_the_room_of_verified_callers(folded: Fold) -> None:
     for number in range(2 * NAMES):
-        folded(values, **{"server.address": f"h{number}"})
-    assert folded(values, **VERIFIED, **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
+        folded(**{"server.address": f"h{number}"})
+    assert folded("acme", **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
 
 
-def test_no_customer_uses_up_the_room_of_the_others(values: DistinctValues) -> None:
-    sent = [folded(values, **VERIFIED, **{"server.address": f"h{n}"})["server.address"] for n in range(2 * NAMES)]
+def test_no_customer_uses_up_the_room_of_the_others(folded: Fold) -> None:
+    sent = [folded("acme", **{"server.address": f"h{n}"})["server.address"] for n in range(2 * NAMES)]
     assert len(set(sent)) == SHARE + 1
-    other = {**VERIFIED, "usage.customer.id": "globex", "server.address": "api.shop.example"}
-    assert folded(values, **other)["server.address"] == "api.shop.example"
-    assert folded(values, **VERIFIED, **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
+    assert folded("globex", **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
+    assert folded("acme", **{"server.address": "api.shop.example"})["server.address"] == "api.shop.example"
 
 
-def test_hosts_that_clients_name_take_no_room_from_hosts_that_are_called(values: DistinctValues) -> None:
+def test_hosts_that_clients_name_take_no_room_from_hosts_that_are_called(folded: Fold) -> None:
     for number in range(2 * NAMES):
-        folded(values, **{"server.address": f"h{number}"})
-    assert folded(values, "upstream", **{"server.address": "api.bank.example"}) == {
+        folded(**{"server.address": f"h{number}"})
+    assert folded(place="upstream", **{"server.address": "api.bank.example"}) == {
         "server.address": "api.bank.example"
     }
 
 
-def test_verified_customers_are_never_folded(values: DistinctValues) -> None:
-    for number in range(CLAIMED_LIMIT + 10):
-        customer = f"c{number}"
-        facts = {"usage.identity.provenance": "verified", "usage.customer.id": customer}
-        assert folded(values, **facts)["usage.customer.id"] == customer
-
-
-def test_customers_that_nobody_has_verified_are_bounded(values: DistinctValues) -> None:
+def test_customers_that_nobody_has_verified_are_bounded(drops: DropCounter) -> None:
+    values = DistinctValues()
     for number in range(CLAIMED_LIMIT):
-        folded(values, **{"usage.identity.provenance": "unverified", "usage.customer.id": f"c{number}"})
-    facts = {"usage.identity.provenance": "unverified", "usage.customer.id": "one more"}
-    assert folded(values, **facts)["usage.customer.id"] == OTHER
+        values.fold_claims({"usage.customer.id": f"c{number}"}, drops)
+    facts = {"usage.customer.id": "one more", "usage.plan": "pro"}
+    assert values.fold_claims(facts, drops) == {"usage.customer.id"}
+    assert facts == {"usage.customer.id": OTHER, "usage.plan": "pro"}
+    assert drops.counts() == {"distinct:usage.customer.id": 1}
 
 
-def test_names_of_spans_are_bounded(values: DistinctValues) -> None:
+def test_verified_customers_are_never_folded(drops: DropCounter) -> None:
+    maker = SpanMaker(UsageConfig(), Resource({}), drops)
+    for number in range(CLAIMED_LIMIT + 10):
+        claimed = maker.caller(UsageIdentity(customer_id=f"c{number}", provenance="unverified"), drops)
+        verified = maker.caller(UsageIdentity(customer_id=f"c{number}", provenance="verified"), drops)
+        assert verified["usage.customer.id"] == f"c{number}"
+    assert claimed["usage.customer.id"] == OTHER
+
+
+def test_names_of_spans_are_bounded() -> None:
+    values = DistinctValues()
     assert [values.name(f"job {number}", "custom") for number in range(NAMES_LIMIT + 2)][-2:] == ["custom", "custom"]
     assert values.name("job 0", "custom") == "job 0"
 
 
-def test_what_is_no_string_has_few_values_by_itself(values: DistinctValues) -> None:
+def test_what_is_no_string_has_few_values_by_itself(folded: Fold) -> None:
     for status in range(2 * NAMES):
-        assert folded(values, **{"http.response.status_code": status})["http.response.status_code"] == status
+        assert folded(**{"http.response.status_code": status})["http.response.status_code"] == status
 
 
 def test_every_attribute_of_free_text_is_bounded_or_says_why_not() -> None:

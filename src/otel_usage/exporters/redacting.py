@@ -13,7 +13,7 @@ from opentelemetry.trace import Link, SpanContext, Status
 
 from ..forms import printable
 from ..guard import say
-from ..ledger import DropCounter
+from ..ledger import DropCounter, Drops
 from ..redaction import REDACTED, redact
 from ..schema import BY_KEY, DEFAULT_CAP
 
@@ -30,23 +30,27 @@ _told: Final[set[str]] = set()  # the process's, as the log is: several pipeline
 class Redactor:
     """Redacts spans. What is redacted is counted by key, and said the first time that it happens to a key."""
 
-    def __init__(self, drops: DropCounter | None = None, *, email_addresses: bool = False) -> None:
+    def __init__(self, drops: Drops | None = None, *, email_addresses: bool = False) -> None:
         """``email_addresses``: whether values may hold them. ``drops`` counts; None: it is not asked for."""
         self._drops: Final = drops if drops is not None else DropCounter()
         self._email_addresses: Final = email_addresses
         self._resource: tuple[Resource, Resource] | None = None
         self._scope: tuple[InstrumentationScope, InstrumentationScope] | None = None
 
+    def counting(self, drops: Drops) -> Redactor:
+        """The same, which counts elsewhere."""
+        return Redactor(drops, email_addresses=self._email_addresses)
+
     def span(self, span: ReadableSpan) -> ReadableSpan:
         """``span`` without secrets in any of its parts. The same object if there are none.
 
         A status's description, links' attributes and tracestates are left out: a usage span has none.
         """
-        name = self._text("span:name", self._name(span))
+        name = self.name(span.name, str((span.attributes or {}).get("usage.kind", "")))
         attributes = self.attributes(span.attributes or {})
         events = [self._event(event) for event in span.events]
-        resource = self._resource_of(span)
-        scope = self._scope_of(span)
+        resource = self.resource(span.resource)
+        scope = self.scope(span.instrumentation_scope)
         if (
             name == span.name
             and attributes == (span.attributes or {})
@@ -71,6 +75,13 @@ class Redactor:
             instrumentation_scope=scope,
         )
 
+    def name(self, name: object, kind: str) -> str:
+        """A span's name, or its kind's in the place of one that cannot leave: an application may name it anything."""
+        if not (isinstance(name, str) and len(name) <= NAME_CAP and printable(name)):
+            self._drops.add("span:name")
+            name = kind
+        return self._text("span:name", name)
+
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """``attributes`` with every string redacted, in sequences and in keys too, and without :data:`FREE_TEXT`."""
         clean = {}
@@ -79,16 +90,17 @@ class Redactor:
                 self._drops.add(key)
                 continue
             safe = key if key in BY_KEY else redact(key)
-            clean[safe] = self._value(safe, value)
+            clean[safe] = self.value(safe, value)
         return clean
 
-    def _value(self, key: str, value: Any) -> Any:
+    def value(self, key: str, value: Any) -> Any:
+        """``value`` of the attribute ``key``, redacted."""
         if isinstance(value, str):
             return self._text(key, value)
         if isinstance(value, Mapping):
             return self.attributes(value)
         if isinstance(value, Sequence) and not isinstance(value, bytes):
-            return tuple(self._value(key, item) for item in value)
+            return tuple(self.value(key, item) for item in value)
         return value
 
     def _text(self, key: str, text: str) -> str:
@@ -113,30 +125,22 @@ class Redactor:
                 key, REDACTED,
             )  # fmt: skip
 
-    def _name(self, span: ReadableSpan) -> str:
-        """The span's name, or its kind's in the place of one that cannot leave: an application may name it anything."""
-        name: object = span.name
-        if isinstance(name, str) and len(name) <= NAME_CAP and printable(name):
-            return name
-        self._drops.add("span:name")
-        return str((span.attributes or {}).get("usage.kind", ""))
-
     def _event(self, event: Event) -> Event:
         name, attributes = redact(event.name), self.attributes(event.attributes or {})
         if name == event.name and attributes == (event.attributes or {}):
             return event
         return Event(name, attributes, event.timestamp)
 
-    def _resource_of(self, span: ReadableSpan) -> Resource:
+    def resource(self, given: Resource) -> Resource:
+        """``given``, redacted. The same object if there is nothing to redact."""
         last = self._resource  # by identity: a provider has but one
-        if last is None or last[0] is not span.resource:
-            given = span.resource
+        if last is None or last[0] is not given:
             clean = Resource(self.attributes(given.attributes), redact(given.schema_url))
             last = self._resource = given, given if clean == given else clean
         return last[1]
 
-    def _scope_of(self, span: ReadableSpan) -> InstrumentationScope | None:
-        given = span.instrumentation_scope
+    def scope(self, given: InstrumentationScope | None) -> InstrumentationScope | None:
+        """As :meth:`resource`."""
         if given is None:
             return None
         last = self._scope  # by identity: of usage spans there is but one

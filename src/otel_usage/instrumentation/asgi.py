@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
+from contextvars import Token
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.context import Context
 
 from ..baggage import NOTHING, restore_baggage, shed_baggage
 from ..guard import guarded
 from ..request import UsageRequest
 from ..runtime import active
-from ..scope import enter, leave
+from ..scope import Recording, enter, leave
 from .carrier import REQUEST_KEY, headers_of, joining, peer_of, request_of
 
 if TYPE_CHECKING:
@@ -53,26 +56,27 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         with joining(exchange):
             await app(scope, receive, send)
         return
-    try:
-        await _call(app, scope, exchange)
-    except Exception:
-        await exchange.delivered()
-        raise
-    await exchange.delivered()
-
-
-async def _call(app: ASGIApp, scope: Scope, exchange: Exchange) -> None:
-    token, shed = enter(exchange.request), shed_baggage()
-    exchange.request.works_here()
+    request = exchange.request
+    token, shed = enter(request), shed_baggage()
+    request.works_here()
     try:
         await app(scope, exchange.receive, exchange.send)
     except BaseException as error:
         exchange.failed(error)
+        _finish(exchange, token, shed)
+        if isinstance(error, Exception):
+            await exchange.delivered()
         raise
-    finally:
+    _finish(exchange, token, shed)
+    if request.recorder.delivers_each:
+        await exchange.delivered()
+
+
+def _finish(exchange: Exchange, token: Token[Recording | None], shed: Token[Context] | None) -> None:
+    if shed is not None:
         restore_baggage(shed)
-        leave(token)
-        exchange.close()
+    leave(token)
+    exchange.close()
 
 
 def _preparing(receive: Receive) -> Receive:
@@ -170,10 +174,9 @@ class Exchange:
         if not isinstance(scope["headers"], list | tuple):
             scope["headers"] = list(scope["headers"])  # it may be an iterable that can be read once (ASGI)
         headers = headers_of(scope["headers"], recorder.headers)
+        peer = peer_of(scope) if recorder.needs_peer else None
         attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
-        self.request = UsageRequest(
-            recorder, scope.get("method", "GET"), headers, peer_of(scope), scope, attribution=attribution
-        )
+        self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
         self._ending = False
         self._closed = False
         self._receive = receive
@@ -188,9 +191,10 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
-        self.request.works_here()
+        request = self.request
+        request.works_here()
         changed = self._before(message) or message
-        if self._ending and not self._closed and self.request.recorder.delivers_each:
+        if self._ending and not self._closed and request.recorder.delivers_each:
             # Held until the request has been delivered: with its last message sent, the process may be frozen.
             self._after(message)
             self.close()
@@ -200,7 +204,7 @@ class Exchange:
         try:
             await self._send(changed)
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
-            self.request.client_gone = True
+            request.client_gone = True
             raise
         self._after(message)
 
@@ -248,9 +252,10 @@ class Exchange:
 
     @guarded(None)
     def _after(self, message: Message) -> None:
-        if self.request.client_gone:  # a server may take what it has nobody to send to, and say nothing
+        request = self.request
+        if request.client_gone:  # a server may take what it has nobody to send to, and say nothing
             return
-        self.request.complete = self._ending
+        request.complete = self._ending
         if message["type"] == "http.response.body":
             self._sent(len(message.get("body", b"")))
         elif message["type"] == "http.response.pathsend":
@@ -261,17 +266,26 @@ class Exchange:
         self.request.response_sent(0 if self.request.method == "HEAD" else size)
 
     def _started(self, message: Message, status: int) -> Message | None:
-        if self.request.client_gone:
+        request = self.request
+        if request.client_gone:
             return None
-        headers = list(message.get("headers") or ())  # any iterable (ASGI specification), also one that is read once
-        cache_control = next(
-            (value.decode("latin-1") for name, value in headers if name.lower() == b"cache-control"), None
-        )
-        self.request.response_started(status, cache_control)
-        recorder = self.request.recorder
-        if recorder.config.dev_header:
-            headers.append((b"x-usage-telemetry", recorder.status().encode()))
+        headers = message.get("headers") or ()
+        again = type(headers) is list or type(headers) is tuple
+        if not again:
+            headers = list(headers)  # any iterable (ASGI specification), also one that is read once
+        request.response_started(status, _cache_control(headers))
+        if request.recorder.config.dev_header:
+            headers = [*headers, (b"x-usage-telemetry", request.recorder.status().encode())]
+        elif again:
+            return None
         return {**message, "headers": headers}  # a new one: an application may use its message for every request
+
+
+def _cache_control(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    for name, value in headers:
+        if len(name) == 13 and name.lower() == b"cache-control":
+            return value.decode("latin-1")
+    return None
 
 
 class WebSocketExchange(Exchange):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -52,12 +51,15 @@ def peer_of(scope: Mapping[str, Any]) -> str | None:
 
 def headers_of(sent: Iterable[tuple[bytes, bytes]], names: frozenset[str]) -> dict[str, str]:
     """The headers of these names. Several of one name are one list (RFC 9110, section 5.3)."""
-    wanted, found = _by_bytes(names), defaultdict(list)
+    wanted, found = _by_bytes(names), {}
     for name, value in sent:
-        key = wanted.get(name) or wanted.get(name.lower())  # not every server keeps to ASGI's lower case
+        key = wanted.get(name)
+        if key is None and not name.islower():  # not every server keeps to ASGI's lower case
+            key = wanted.get(name.lower())
         if key is not None:
-            found[key].append(value)
-    return {key: b", ".join(values).decode("latin-1") for key, values in found.items()}
+            text = value.decode("latin-1")
+            found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 @lru_cache(maxsize=4)

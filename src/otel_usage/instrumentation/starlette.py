@@ -16,6 +16,8 @@ from .hooks import Hook
 
 
 def _call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if args and REQUEST_KEY in args[0]:  # FastAPI's entry has seen it already
+        return wrapped(*args, **kwargs)
     return observe(wrapped, *args, **kwargs)
 
 

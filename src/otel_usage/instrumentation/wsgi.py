@@ -108,7 +108,8 @@ class Exchange:
         headers = _headers(environ, recorder.headers)
         method = environ.get("REQUEST_METHOD", "GET")
         attribution = _take_baggage(recorder, environ) if _BAGGAGE in environ else None
-        self.request = UsageRequest(recorder, method, headers, _peer(environ), environ, attribution=attribution)
+        peer = _peer(environ) if recorder.needs_peer else None
+        self.request = UsageRequest(recorder, method, headers, peer, environ, attribution=attribution)
         self.length: int | None = None
         self._handed_over = False
         self._start_response = start_response

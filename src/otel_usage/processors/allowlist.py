@@ -17,7 +17,6 @@ from ..distinct import DistinctValues
 from ..exporters.redacting import Redactor, bare
 from ..guard import guarded
 from ..ledger import DropCounter
-from ..recorder import UsageReadableSpan
 from ..request_facts import host_of, method_of
 from ..schema import CURRENT_KEY, PERSONAL_KEYS, RESOURCE, SCHEMA_URL, RecordKind, UsageEvent
 
@@ -40,8 +39,6 @@ class AllowlistSpanProcessor(SpanProcessor):
     of older semantic conventions are taken for their current ones.
 
     A method that is not known becomes ``_OTHER``, as the conventions have it.
-
-    Spans that this package made have passed the schema already and go straight on.
     """
 
     def __init__(
@@ -59,7 +56,7 @@ class AllowlistSpanProcessor(SpanProcessor):
         self.drops: Final = drops if drops is not None else DropCounter()
         self._redactor = Redactor(self.drops, email_addresses=email_addresses)
         self._withheld = PERSONAL_KEYS - personal
-        self._distinct = DistinctValues(self.drops)
+        self._distinct = DistinctValues()
         self._last_resource: tuple[Resource, Resource] | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -67,7 +64,7 @@ class AllowlistSpanProcessor(SpanProcessor):
 
     @guarded(None)
     def on_end(self, span: ReadableSpan) -> None:
-        allowed = span if type(span) is UsageReadableSpan else self._rebuilt(span)
+        allowed = self._rebuilt(span)
         if allowed is not None:
             self.downstream.on_end(allowed)
 
@@ -87,7 +84,7 @@ class AllowlistSpanProcessor(SpanProcessor):
             return None
         attributes = self._filter(kind, span.attributes or {})
         attributes["usage.kind"] = kind.value
-        self._distinct.fold(kind, attributes)
+        self._fold(kind, attributes)
         return ReadableSpan(
             _name(kind, attributes),
             context=bare(span.context),
@@ -102,6 +99,13 @@ class AllowlistSpanProcessor(SpanProcessor):
             end_time=span.end_time,
             instrumentation_scope=_SCOPE,
         )
+
+    def _fold(self, kind: RecordKind, attributes: dict[str, Any]) -> None:
+        provenance = attributes.get("usage.identity.provenance")
+        customer = attributes.get("usage.customer.id") if provenance == "verified" else None
+        self._distinct.fold(kind, attributes, self.drops, customer)
+        if provenance == "unverified":
+            self._distinct.fold_claims(attributes, self.drops)
 
     def _filter(self, place: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         current = _in_current_keys(place, attributes)

@@ -117,6 +117,10 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if span.context is not None and not span.context.trace_flags.sampled:
             return  # recorded for the process's own eyes: exporters get sampled spans only (OpenTelemetry's trace SDK)
+        self.enqueue(span)
+
+    def enqueue(self, span: ReadableSpan) -> None:
+        """Take a span that is to be sent whatever its context says, as usage spans are."""
         queued = self._ledger.produce(self._queue_size)
         if not queued:
             return

@@ -1,0 +1,203 @@
+"""Our own spans as OTLP: what they have in common is checked, redacted and encoded once."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..facts import Facts, ModelFacts, RequestFacts, UpstreamFacts
+from ..identity import UsageIdentity
+from ..ledger import NotedDrops
+from ..maker import SPAN_KINDS, SpanMaker
+from ..readable import UsageReadableSpan
+from ..schema import Attribute, RecordKind, ValueType, allowed_on
+from . import wire
+from .redacting import Redactor
+
+CALLERS_LIMIT: Final = 16_384
+"""Callers that are remembered at most. When there are more, all are forgotten: to learn one again takes 25 µs, and to
+know which one to forget would cost each span."""
+
+FACTS_LIMIT: Final = 8_192
+"""The same for what spans have in common, in all."""
+
+LONGEST_FACTS: Final = 1024
+"""Characters of facts that are remembered: clients choose how long their headers are."""
+
+_SMALL: Final = range(4096)
+"""Numbers whose encoding is remembered."""
+
+_HEAD: Final = struct.Struct("<2s16s2s8scQcQ").pack
+_TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
+
+_REQUEST_ID: Final = "usage.request.id"
+# All of the attribute but the 32 characters that end it.
+_MADE_ID: Final = wire.attribute(wire.SPAN_ATTRIBUTE, _REQUEST_ID, "0" * 32)[:-32]
+
+_KINDS: Final = {
+    RequestFacts: RecordKind.REQUEST,
+    UpstreamFacts: RecordKind.UPSTREAM,
+    ModelFacts: RecordKind.LLM,
+}
+
+Write = Callable[[Any], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """Some attributes, encoded."""
+
+    encoded: bytes
+    dropped: tuple[object, ...]
+    """What was dropped for them, to be counted for each span."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """What is remembered of a caller."""
+
+    encoded: bytes
+    dropped: tuple[object, ...]
+    """As for :class:`_Learned`."""
+    known: dict[Facts, _Learned]
+    """The facts of spans of callers of the same standing."""
+
+
+class SpanWriter:
+    """Writes usage spans. One owner: the worker."""
+
+    def __init__(self, maker: SpanMaker, redactor: Redactor) -> None:
+        self.maker: Final = maker
+        self._redactor = redactor
+        self._callers: dict[UsageIdentity, _Caller] = {}
+        # What a request amounts to depends on the kind of credential (`usage.origin.kind`), and callers who are verified
+        # have names of their own (`distinct.py`).
+        self._known: dict[tuple[str | None, bool], dict[Facts, _Learned]] = {}
+        self._room = FACTS_LIMIT
+        self._own = {facts: self._writers(kind) for facts, kind in _KINDS.items()}
+        self.misses = 0
+        """How often facts or a caller had to be learned."""
+
+    def __call__(self, span: UsageReadableSpan) -> bytes:
+        """The span as one of the spans of a scope.
+
+        Raises:
+            UnwritableError: something of it is not as the schema has it, against every rule.
+        """
+        # The order of the steps is that of the bytes, which compress best with what is random at one end.
+        caller = self._callers.get(span.identity) or self._meet(span.identity)
+        shared = caller.known.get(span.facts) or self._learn(span.facts, span.identity, caller)
+        if shared.dropped or caller.dropped:
+            self._count(shared.dropped + caller.dropped)
+        writers = self._own[type(span.facts)]
+        parts = [shared.encoded, caller.encoded]
+        for key, value in span.own.items():
+            parts.append(writers[key](value))
+        if span.made_id is not None:
+            parts.append(_MADE_ID + span.made_id.encode())
+        if span.recorded:
+            parts += self._events(span)
+        if span.link is not None:
+            parts.append(wire.link(span.link))
+        if span.parent_id:
+            parts.append(_PARENT_ID + span.parent_id)
+        parts.append(wire.REMOTE_PARENT if span.remote_parent else wire.LOCAL_PARENT)
+        parts.append(
+            _HEAD(_TRACE_ID, span.trace_id, _SPAN_ID, span.span_id, b"\x39", span.started, b"\x41", span.ended)
+        )
+        return wire.field(b"\x12", b"".join(parts))
+
+    def _meet(self, identity: UsageIdentity) -> _Caller:
+        self.misses += 1
+        noted = NotedDrops()
+        attributes = self._redactor.counting(noted).attributes(self.maker.caller(identity, noted))
+        standing = identity.verified_kind, identity.provenance == "verified" and identity.customer_id is not None
+        encoded = wire.attributes(wire.SPAN_ATTRIBUTE, attributes)
+        caller = _Caller(encoded, tuple(noted.names), self._known.setdefault(standing, {}))
+        if len(self._callers) >= CALLERS_LIMIT:
+            self._callers.clear()
+        self._callers[identity] = caller
+        return caller
+
+    def _learn(self, facts: Facts, identity: UsageIdentity, caller: _Caller) -> _Learned:
+        self.misses += 1
+        noted = NotedDrops()
+        shared = self.maker.shared(facts, identity, noted)
+        redactor, kind = self._redactor.counting(noted), facts.kind
+        heading = wire.heading(redactor.name(shared.name, kind.value), SPAN_KINDS[kind], failed=shared.failed)
+        attributes = wire.attributes(wire.SPAN_ATTRIBUTE, redactor.attributes(shared.attributes))
+        learned = _Learned(heading + attributes, tuple(noted.names))
+        if shared.lasting and sum(len(part) for part in facts if isinstance(part, str)) <= LONGEST_FACTS:
+            self._remember(facts, learned, caller)
+        return learned
+
+    def _remember(self, facts: Facts, learned: _Learned, caller: _Caller) -> None:
+        if not self._room:
+            for known in self._known.values():
+                known.clear()
+            self._room = FACTS_LIMIT
+        caller.known[facts] = learned
+        self._room -= 1
+
+    def _count(self, dropped: tuple[object, ...]) -> None:
+        for name in dropped:
+            self.maker.drops.add(name)
+
+    def _events(self, span: UsageReadableSpan) -> list[bytes]:
+        written = []
+        for time, name, found in span.recorded:
+            allowed = self.maker.event(name, found)
+            if allowed is not None:
+                clean = wire.attributes(wire.EVENT_ATTRIBUTE, self._redactor.attributes(allowed))
+                written.append(wire.event(time, name, clean))
+        return written
+
+    def _writers(self, kind: RecordKind) -> Mapping[str, Write]:
+        """For each attribute that a span may have for itself, what checks, redacts and encodes it."""
+        makers = {ValueType.INT: self._integer, ValueType.DOUBLE: self._double}
+        return {
+            key: makers.get(attribute.type, self._value)(attribute)
+            for key, attribute in allowed_on(kind).items()
+            if not attribute.distinct
+        }
+
+    def _value(self, attribute: Attribute) -> Write:
+        key, accept, redacted = attribute.key, attribute.accept, self._redactor.value
+
+        def write(value: Any) -> bytes:
+            if value is None:
+                return b""
+            accepted = accept(value)
+            if accepted is None:
+                self.maker.drops.add(key)
+                return b""
+            return wire.attribute(wire.SPAN_ATTRIBUTE, key, redacted(key, accepted))
+
+        return write
+
+    def _integer(self, attribute: Attribute) -> Write:
+        otherwise = self._value(attribute)
+        written: dict[int, bytes] = {}
+
+        def write(value: Any) -> bytes:
+            if type(value) is not int:  # True is equal to 1
+                return otherwise(value)
+            encoded = written.get(value)
+            if encoded is None:
+                encoded = otherwise(value)
+                if value in _SMALL:
+                    written[value] = encoded
+            return encoded
+
+        return write
+
+    def _double(self, attribute: Attribute) -> Write:
+        head, otherwise = wire.attribute(wire.SPAN_ATTRIBUTE, attribute.key, 0.0)[:-8], self._value(attribute)
+        pack = struct.Struct("<d").pack
+
+        def write(value: Any) -> bytes:
+            return head + pack(value) if type(value) is float else otherwise(value)
+
+        return write
