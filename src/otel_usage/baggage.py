@@ -136,13 +136,17 @@ def _name(key: str) -> str:
     return (unquote_plus(key) if "%" in key or "+" in key else key).strip().lower()
 
 
-@guarded(None)
 def shed_baggage() -> Token[Context] | None:
     """Take the members that are ours out of the current context, where a propagator has put them there before the
     request came to us. Returns what :func:`restore_baggage` takes. None: there were none.
     """
     context = get_current()
-    ours = [name for name in baggage.get_all(context) if name.lower() in MEMBERS] if context else []
+    return _shed(context) if context else None  # it is empty where nobody traces: then that is all it costs
+
+
+@guarded(None)
+def _shed(context: Context) -> Token[Context] | None:
+    ours = [name for name in baggage.get_all(context) if name.lower() in MEMBERS]
     if not ours:
         return None
     for name in ours:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from .error_type import type_name
@@ -14,13 +14,17 @@ from .guard import report
 from .identity import UsageIdentity
 from .ids import new_trace_id
 from .readable import UsageReadableSpan
-from .request_facts import client_request_id, method_of, personal_facts, sentry_trace_id, trace_id_of
+from .request_facts import method_of, personal_facts, sentry_trace_id, trace_id_of
+from .schema import BY_KEY
 from .scope import UsageScope
 
 if TYPE_CHECKING:
     from .attribution import Attribution
     from .recorder import Recorder
     from .trusted_proxy import ProxyFacts
+
+
+LONGEST_ID: Final = BY_KEY["usage.client.request_id"].cap
 
 
 class UsageRequest(UsageScope):
@@ -238,9 +242,9 @@ class UsageRequest(UsageScope):
         if given is not None:
             own["usage.request.id"] = given
         if "x-request-id" in headers:
-            # Unless its proxy has put its own id there.
-            sent = client_request_id(headers["x-request-id"])
-            own["usage.client.request_id"] = sent if sent != given else None
+            sent = headers["x-request-id"]
+            if sent != given:  # so it is where the proxy has put its own id there
+                own["usage.client.request_id"] = sent if len(sent) <= LONGEST_ID else ""
         if "sentry-trace" in headers:
             own["usage.sentry.trace_id"] = sentry_trace_id(headers["sentry-trace"])
         if recorder.config.personal:

@@ -163,7 +163,8 @@ class UsageScope:
                     self._said_by = aside
                 known = self.identity if aside is not None else self._kept_beside(identity)
                 self.identity = known.merged(identity)
-        self._attribute_known()
+        if self._waiting:
+            self._attribute_known()
 
     def elsewhere(self) -> bool:
         """Whether it is asked on a task that the work has started and that is not a part of it, as far as that can be
@@ -206,7 +207,8 @@ class UsageScope:
     def close(self) -> None:
         """The work is over: what still waits goes with what is known."""
         self.closed_at = time.perf_counter()
-        self._attribute()
+        if self._waiting:
+            self._attribute()
 
     def _attribute_known(self) -> None:
         if self.identity.known:

@@ -25,8 +25,8 @@ _BRIDGED: Final = "wsgi_environ"
 
 def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
     """The observed request that ``carrier`` is made of by a bridge, in either direction. None: it is one of its own."""
-    around = carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED) or {}
-    request = around.get(REQUEST_KEY)
+    around = carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED)
+    request = around.get(REQUEST_KEY) if around else None
     return request if isinstance(request, UsageRequest) else None
 
 
