@@ -104,7 +104,7 @@ class _Method:
             request.extensions = {**extensions, _SENDS: resent + 1}
             copy = self._changed(request, attempt, parts, recorder.baggage.tells)
             return _Sending(self, request, copy, attempt, _SENDING.set((transport, copy)))
-        except Exception as error:  # as `guarded` does, whose call costs 0.1 µs more
+        except Exception as error:  # as `guarded` does, whose wrapper takes 0.06 µs
             report("instrumentation.httpx._Method._begin", error)
             return None
 
@@ -113,16 +113,17 @@ class _Method:
         or other headers to this host. The application's stays as it is, whoever else sends it at the same time.
         """
         # Once through `raw` takes 0.5 µs. The first `in request.headers` takes 1.2: it decodes every header.
-        has_baggage = has_body = False
-        for header, _ in request.headers.raw:
+        baggage: list[str] = []
+        has_body = False
+        for header, value in request.headers.raw:
             if len(header) not in _LENGTHS:
                 continue  # most go no further: 0.1 µs less
             name = header.lower()
             if name == _BAGGAGE:
-                has_baggage = True
+                baggage.append(value.decode("latin-1"))
             elif name in _FRAMING:
                 has_body = True
-        headers = _headers(request, attempt, parts) if has_baggage or tells else request.headers
+        headers = _headers(request, attempt, parts, ",".join(baggage)) if baggage or tells else request.headers
         # A body in memory has a stream that is sync and async at once: leave it so.
         counts = has_body and not (self.whole and hasattr(request, "_content"))
         if headers is request.headers and not counts:
@@ -244,17 +245,17 @@ _LENGTHS: Final = frozenset(map(len, (_BAGGAGE, *_FRAMING)))
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-def _headers(request: Any, attempt: UpstreamAttempt, parts: _Parts) -> Any:
+def _headers(request: Any, attempt: UpstreamAttempt, parts: _Parts, baggage: str) -> Any:
     """Baggage goes as it may go to this host: where the connection leads, whatever the request's headers say."""
-    url, raw = request.url, request.headers.raw
-    header = ",".join(value.decode("latin-1") for name, value in raw if name.lower() == _BAGGAGE)
+    url = request.url
     host, port = url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme)
-    own, ours = attempt.baggage(header, host, port)
-    if own != header:
+    own, ours = attempt.baggage(baggage, host, port)
+    if own == baggage and not ours:
+        return request.headers
+    raw = request.headers.raw
+    if own != baggage:
         raw = [(name, value) for name, value in raw if name.lower() != _BAGGAGE]
         raw += [(_BAGGAGE, own.encode("latin-1"))] if own else []
-    elif not ours:
-        return request.headers
     return parts.headers([*raw, *([(_BAGGAGE, ours.encode("ascii"))] if ours else ())])
 
 
