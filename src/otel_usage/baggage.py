@@ -62,6 +62,8 @@ class UsageBaggage:
         self._signer = signer
         self._hosts = hosts
         self._drops = drops
+        self.tells: Final = bool(hosts)
+        """Whether there is a host that may be told. Where there is none, a call without baggage stays as it is."""
 
     @guarded(None)
     def received(self, header: str) -> Received:

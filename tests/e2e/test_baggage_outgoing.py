@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any, Final
 
 import aiohttp
@@ -346,6 +347,17 @@ def test_members_of_ours_that_the_application_has_copied_go_nowhere(trusting: No
     stolen = f"team=blue,usage.customer.id={CUSTOMER},%75sage.tier=2, Usage.Signature =k1.x;y"
     with httpx.Client() as client:
         for_the_customer(lambda: client.get(theirs.url, headers={"baggage": stolen}))
+    assert theirs.baggage() == ["team=blue"]
+
+
+@pytest.mark.parametrize("name", ["baggage", "BagGage"])
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_members_of_ours_go_nowhere_also_where_no_host_may_be_told(
+    switch_on: Callable[..., None], theirs: Mirror, library: ModuleType, name: str
+) -> None:
+    switch_on()
+    with library.Client() as client:
+        client.get(theirs.url, headers=[(name, f"usage.customer.id={CUSTOMER},team=blue"), (name, "usage.tier=2")])
     assert theirs.baggage() == ["team=blue"]
 
 

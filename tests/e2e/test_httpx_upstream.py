@@ -524,6 +524,21 @@ class TestBytes:
             await calls.close(response)
         assert "usage.aborted" not in one(stub).attributes
 
+    @on_a_loop
+    async def test_how_much_there_is_to_read_was_said_by_the_head_that_came_whatever_became_of_it(
+        self, calls: Calls, stub: AxiomStub, upstream: Upstream
+    ) -> None:
+        async with calls.client() as client:
+            for said in (None, "8", "6"):
+                response = await calls.send(client, "GET", f"{upstream.url}/bytes/7")
+                del response.headers["content-length"]
+                if said is not None:
+                    response.headers["content-length"] = said
+                async with contextlib.aclosing(calls.each(response, "raw")) as parts:
+                    assert await anext(parts) == b"x" * 7
+                await calls.close(response)
+        assert [span.attributes.get("usage.aborted") for span in recorded(stub, 3)] == [None] * 3
+
     @pytest.mark.filterwarnings("ignore::ResourceWarning")
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @on_a_loop
