@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from .error_type import type_name
 from .facts import UpstreamFacts, plain
 from .guard import guarded
-from .identity import UsageIdentity
+from .identity import UNKNOWN, UsageIdentity
 from .ids import new_span_id
 from .ledger import Drops
-from .readable import UsageReadableSpan
+from .readable import Recorded, UsageReadableSpan
 from .request import UsageRequest
 from .runtime import active
 from .scope import UsageScope, current
@@ -74,11 +74,12 @@ def named(names: UpstreamNaming | None) -> Iterator[None]:
         _NAMING.reset(token)
 
 
-class UpstreamAttempt:
+class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
-        "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_scope", "_span_id", "_start", "_started", "_trace_id",
+        "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
+        "_started", "_trace_id", "_whose",
         "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip
 
@@ -88,12 +89,12 @@ class UpstreamAttempt:
         name: UpstreamNaming,
         method: str | None,
         host: str | None,
-        began: tuple[int, float] | None = None,
+        began: tuple[int, int] | None = None,
     ) -> None:
         """``method`` and ``host`` are None for a call that is not HTTP or that no hook has seen. ``began`` is when it
-        began: nanoseconds since the epoch, and the performance counter's seconds. None: now.
+        began: nanoseconds since the epoch, and by the performance counter. None: now.
         """
-        self._started, self._start = began or (time.time_ns(), time.perf_counter())
+        self._started, self._start = began or (time.time_ns(), time.perf_counter_ns())
         here = current()
         self.recorder = recorder
         self.method = method
@@ -106,16 +107,18 @@ class UpstreamAttempt:
         self.complete = False
         self.error: str | None = None
         self._name = name
-        self._first_byte: float | None = None
+        self._first_byte: int | None = None
         self._finished = False
         self._ended = 0
+        self._route: str | None = None
+        self._whose = UNKNOWN
         if here is None:  # outside of any scope: a root, in one of its own
             self._scope = UsageScope(recorder)
             self._trace_id, self._span_id, self._parent_id = self._scope.trace_id, self._scope.span_id, b""
         else:
             self._scope = here.scope
             self._trace_id, self._span_id, self._parent_id = here.trace_id, new_span_id(), here.span_id
-            if isinstance(self._scope, UsageRequest):
+            if isinstance(self._scope, UsageRequest) and self._scope.closed_at is None:
                 self._scope.upstream_count += 1
 
     def baggage(self, header: str, host: str, port: int | None) -> Outgoing:
@@ -126,7 +129,7 @@ class UpstreamAttempt:
     def responded(self, status: int) -> None:
         """The response's head has arrived."""
         self.status = status
-        self._first_byte = time.perf_counter()
+        self._first_byte = time.perf_counter_ns()
 
     def failed(self, error: BaseException) -> None:
         """The attempt, or the reading of its answer, raised."""
@@ -139,49 +142,48 @@ class UpstreamAttempt:
         self._finished = True
         if self.expected is not None and self.received >= self.expected:  # a reader may stop at the last byte
             self.complete = True
-        duration = time.perf_counter() - self._start
-        if isinstance(self._scope, UsageRequest):
+        duration = time.perf_counter_ns() - self._start
+        if isinstance(self._scope, UsageRequest) and self._scope.closed_at is None:
             self._scope.upstream_duration += duration
             self._scope.upstream_received += self.received
-        self._ended = self._started + round(duration * 1e9)
+        self._ended = self._started + duration
         self._scope.attribute(self._emit)
         if not self._parent_id:  # nobody else will say who it was for
             self._scope.close()
 
     def _emit(self, identity: UsageIdentity) -> None:
+        self._whose = identity
+        self._route = self._scope.template
+        self.recorder.emit(self)
+
+    def finished(self) -> UsageReadableSpan:
         recorder, scope = self.recorder, self._scope
-        provider, operation, cache_status = self._name.words(recorder.drops)
-        facts = UpstreamFacts(
-            self.method,
-            self.host,
-            provider,
-            operation,
-            cache_status,
-            self.status,
-            self.complete,
-            self.error,
-            self.resend_count,
-            scope.template,
-        )
         own = scope.inherited()
         if self.method is not None:
             own["http.request.body.size"] = self.sent
             own["http.response.body.size"] = self.received
         if self._first_byte is not None:
-            own["usage.time_to_first_byte"] = self._first_byte - self._start
-        recorder.emit(
-            UsageReadableSpan(
-                recorder.maker,
-                facts,
-                identity,
-                own,
-                self._trace_id,
-                self._span_id,
-                self._parent_id,
-                self._started,
-                self._ended,
-                scope.made_id,
-            )
+            own["usage.time_to_first_byte"] = (self._first_byte - self._start) / 1e9
+        return UsageReadableSpan(
+            recorder.maker,
+            UpstreamFacts(
+                self.method,
+                self.host,
+                *self._name.words(recorder.drops),
+                self.status,
+                self.complete,
+                self.error,
+                self.resend_count,
+                self._route,
+            ),
+            self._whose,
+            own,
+            self._trace_id,
+            self._span_id,
+            self._parent_id,
+            self._started,
+            self._ended,
+            scope.made_id,
         )
 
 
@@ -222,7 +224,7 @@ class _Block(UpstreamNaming):
     owner: upstream
     around: UpstreamNaming | None
     ended: bool = False
-    began: tuple[int, float] = field(default_factory=lambda: (time.time_ns(), time.perf_counter()))
+    began: tuple[int, int] = field(default_factory=lambda: (time.time_ns(), time.perf_counter_ns()))
 
 
 @guarded(None)

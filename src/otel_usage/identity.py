@@ -70,6 +70,10 @@ class UsageIdentity:
         unread = tier == 0 and self.provenance == "unavailable" and kind != "anon"
         object.__setattr__(self, "tier", None if unread else tier)
 
+    def __hash__(self) -> int:
+        # Of what tells most of them apart: it is asked for with each span.
+        return hash((self.customer_id, self.principal_id))
+
     @property
     def known(self) -> bool:
         """Whether anybody has said who is calling, be it only that the caller is anonymous."""

@@ -74,6 +74,8 @@ class Account(StrEnum):
     SPOOLED = "spooled"
     HANDED_OVER = "handed_over"
 
+    __hash__ = str.__hash__  # an enum's own is a function of Python's, and each span asks for it several times
+
 
 class Ledger:
     """The accounts behind :class:`LedgerSnapshot`, kept by double entry: a span enters once and then only moves, so

@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-LEVEL: Final = 6
-"""gzip's level. 9 takes several times as long for a percent."""
+LEVEL: Final = 1
+"""gzip's level. It takes half as long as 6 (1.3 µs a span and not 2.7) for 4 percent more bytes: what requests have in
+common stands side by side, where the fastest search finds it."""
 
 
 class Payload(ABC):

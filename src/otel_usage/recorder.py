@@ -18,7 +18,7 @@ from .keyed_hash import KeyedHash
 from .ledger import DropCounter
 from .maker import SpanMaker
 from .named_callable import NamedCallable
-from .readable import UsageReadableSpan
+from .readable import Recorded
 from .request_facts import headers_for
 
 
@@ -29,7 +29,7 @@ class Recorder:
         self,
         config: UsageConfig,
         resource: Resource,
-        emit: Callable[[UsageReadableSpan], None],
+        emit: Callable[[Recorded], None],
         *,
         drops: DropCounter,
         status: Callable[[], str],
@@ -69,6 +69,8 @@ class Recorder:
         self.headers = headers_for(config.personal, agent=self.hash_user_agent is not None) | (
             self.proxy.headers if self.proxy is not None else frozenset()
         )
+        self.needs_more = self.proxy is not None or bool(config.personal)
+        """Whether requests have more to say than is in a header or two."""
         self.needs_peer = self.proxy is not None or bool(config.personal)
 
     def prepare(self) -> None:

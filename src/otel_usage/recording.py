@@ -141,7 +141,7 @@ def _made(
 def reject(reason: str) -> None:
     """Say why the request is turned down, in one of ``schema.REASONS`` or a registered reason."""
     here = current()
-    if here is not None and isinstance(here.scope, UsageRequest):
+    if here is not None and isinstance(here.scope, UsageRequest) and here.scope.closed_at is None:
         recorder = here.scope.recorder
         here.scope.reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons) or here.scope.reason
 
@@ -163,7 +163,7 @@ def annotate(
         route: The route's template, where the framework has none. Never the raw path.
     """
     here = current()
-    if here is None or not isinstance(here.scope, UsageRequest):
+    if here is None or not isinstance(here.scope, UsageRequest) or here.scope.closed_at is not None:
         return
     request, drops = here.scope, here.scope.recorder.drops
     found = {
@@ -171,7 +171,8 @@ def annotate(
         "usage.origin.kind": _known(drops, "usage.origin.kind", origin_kind, ORIGIN_KINDS),
         "usage.domain": _of(drops, "usage.domain", domain, str),
     }
-    request.annotations = {**request.annotations, **{key: value for key, value in found.items() if value is not None}}
+    said = {key: value for key, value in found.items() if value is not None}
+    request.annotations = tuple((dict(request.annotations) | said).items())
     template = BY_KEY["http.route"].accept(route)
     if isinstance(template, str):
         request.mounted = ""

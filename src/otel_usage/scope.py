@@ -6,6 +6,7 @@ extract from a request replace that context whole, and whatever is in it can be 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -26,8 +27,8 @@ from .ids import new_span_id, new_trace_id
 if TYPE_CHECKING:
     from .recorder import Recorder
 
-GRACE: Final = 60.0
-"""Seconds after its end that work started by a request is still counted for it.
+GRACE: Final = 60 * 10**9
+"""Nanoseconds after its end that work started by a request is still counted for it.
 
 A library may start a long-lived thread or task during a request (a client's connection pool, a queue's consumer). It
 inherits the request's context, and without this bound would be counted for that customer for ever."""
@@ -78,23 +79,25 @@ class _Aside(Enum):
 class UsageScope:
     """Identity, trace and unfinished business of one unit of work."""
 
+    # Of two threads that say something of one scope at the same time, neither's word may be lost. One lock for all: it is
+    # held for a microsecond, and one for each would cost each request. Re-entrant, because a finalizer that runs in
+    # between may say something too.
+    _lock = threading.RLock()
+
     # What most requests never say is a default of the class, and not of each of them: that halves what one costs.
     identity: UsageIdentity = UNKNOWN
     link: Link | None = None
-    closed_at: float | None = None
+    closed_at: int | None = None
+    """By the performance counter, in nanoseconds. None: it goes on."""
     _said_by: _Aside | None = None
+    events: tuple[Event, ...] = ()
+    remote_trace_id: bytes | None = None
+    """The trace that the caller said it is in. None: none."""
     _ids: tuple[bytes, bytes] | None = None
+    _waiting: deque[Callable[[UsageIdentity], None]] | None = None
 
-    def __init__(self, recorder: Recorder, remote_trace_id: bytes | None = None) -> None:
-        """``remote_trace_id`` is the trace that the caller said it is in. None: none."""
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.remote_trace_id = remote_trace_id
-        self.events: list[Event] = []
-        # Of two threads that say who it is at the same time, neither's word may be lost. Re-entrant, because a
-        # finalizer that runs in between may say something too.
-        self._merging = threading.RLock()
-        # A deque: each of several threads that attribute at the same time takes spans that no other takes.
-        self._waiting: deque[Callable[[UsageIdentity], None]] = deque()
 
     def __deepcopy__(self, memo: object) -> UsageScope:
         """Itself: an application may copy the ASGI scope that it stands in, and that is still this request."""
@@ -126,13 +129,16 @@ class UsageScope:
 
     @property
     def live(self) -> Recording | None:
-        """Itself until it ends, and for :data:`GRACE` seconds after."""
-        return self if self.closed_at is None or time.perf_counter() - self.closed_at < GRACE else None
+        """Itself until it ends, and for :data:`GRACE` after."""
+        return self if self.closed_at is None or time.perf_counter_ns() - self.closed_at < GRACE else None
 
     def event(self, name: str, attributes: dict[str, Any]) -> None:
-        if len(self.events) < EVENT_LIMIT:
-            self.events.append((time.time_ns(), name, attributes))
-        else:
+        added = time.time_ns(), name, attributes
+        with self._lock:
+            room = len(self.events) < EVENT_LIMIT and self.closed_at is None
+            if room:
+                self.events = (*self.events, added)
+        if not room:
             self.recorder.drops.add(f"event:{name}")
 
     def bind_trace(self) -> None:
@@ -151,10 +157,12 @@ class UsageScope:
         task (:meth:`elsewhere`). Another customer than the one that is vouched for is refused there, and counted; the
         first one is believed until the work itself says that it is another's.
         """
+        if identity is self.identity:
+            return  # it is said again, as by each part of an application that has looked
         aside = _Aside.THREAD if inherited else _Aside.TASK if self.elsewhere() else None
-        with self._merging:
-            if self.identity is UNKNOWN and identity.known:  # what most requests say, and as `merged` would have it
-                self.identity, self._said_by = identity, aside
+        with self._lock:
+            if self.identity is UNKNOWN and (identity.customer_id is not None or identity.auth_kind is not None):
+                self.identity, self._said_by = identity, aside  # as `merged` would have it: most requests say no more
             elif aside is not None and self.identity.contradicted_by(identity):
                 self.recorder.drops.add("identify:other_customer")
                 return
@@ -174,7 +182,7 @@ class UsageScope:
 
     def found_out(self, identity: UsageIdentity) -> None:
         """Put what was looked up about the caller beneath what has been said explicitly by the work itself."""
-        with self._merging:
+        with self._lock:
             said = self._kept_beside(identity)
             self.identity = identity if said == UNKNOWN else identity.merged(said)
         self._attribute_known()
@@ -193,6 +201,13 @@ class UsageScope:
 
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
+        if self._waiting is None:
+            if self.identity.known:
+                _emit(emit, self.identity)
+                return
+            with self._lock:
+                # A deque: each of several threads that attribute at the same time takes spans that no other takes.
+                self._waiting = self._waiting or deque()
         self._waiting.append(emit)  # first: what another thread says from here on finds it there
         if self.identity.known or self.closed_at is not None:
             self._attribute()
@@ -206,7 +221,7 @@ class UsageScope:
 
     def close(self) -> None:
         """The work is over: what still waits goes with what is known."""
-        self.closed_at = time.perf_counter()
+        self.closed_at = time.perf_counter_ns()
         if self._waiting:
             self._attribute()
 
@@ -215,18 +230,20 @@ class UsageScope:
             self._attribute()
 
     def _attribute(self, keep: int = 0) -> None:
-        while len(self._waiting) > keep:
+        waiting = self._waiting
+        while waiting is not None and len(waiting) > keep:
             try:
-                emit = self._waiting.popleft()
+                emit = waiting.popleft()
             except IndexError:  # another thread took the last one
                 return
             _emit(emit, self.identity)
 
     def _bound(self) -> tuple[bytes, bytes]:
-        if self._ids is None:
-            trace_id = self.remote_trace_id or (self._link_to_user() if get_current() else None) or new_trace_id()
-            self._ids = trace_id, new_span_id()
-        return self._ids
+        with self._lock:
+            if self._ids is None:
+                trace_id = self.remote_trace_id or (self._link_to_user() if get_current() else None)
+                self._ids = trace_id or new_trace_id(), new_span_id()
+            return self._ids
 
     def _link_to_user(self) -> bytes | None:
         """Link to the application's current span if its backend will have it. Returns the trace it is in."""
@@ -241,6 +258,14 @@ class UsageScope:
         if context.trace_flags.sampled and not context.is_remote:  # a remote one is the caller's, merely passed on
             self.link = Link(SpanContext(target.trace_id, target.span_id, target.is_remote, target.trace_flags))
         return context.trace_id.to_bytes(16)
+
+
+def _renew_lock() -> None:
+    UsageScope._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # a thread that the child does not have may hold the parent's
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class UsageSpan(Span):
         self._failed = False
         self._ended = False
         self._started = 0
-        self._start = 0.0
+        self._start = 0
         self._parent: Recording | None = None
         self._scope: UsageScope | None = None
         self._ids: tuple[bytes, bytes] | None = None
@@ -143,7 +143,7 @@ class UsageSpan(Span):
         recorder = active()
         if recorder is None or self._scope is not None:
             return
-        self._started, self._start = time.time_ns(), time.perf_counter()
+        self._started, self._start = time.time_ns(), time.perf_counter_ns()
         self._parent = current()
         self._scope = self._parent.scope if self._parent is not None else UsageScope(recorder)
         if self._parent is not None:
@@ -159,7 +159,7 @@ class UsageSpan(Span):
         self._ended = True
         if self._token is not None:
             leave(self._token)
-        end = self._started + round((time.perf_counter() - self._start) * 1e9) if end_time is None else end_time
+        end = self._started + time.perf_counter_ns() - self._start if end_time is None else end_time
         name, own, events = self._name, dict(self._attributes), tuple(self._events)
         failed = self._failed  # copies, all: later calls change nothing
 

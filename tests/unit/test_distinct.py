@@ -59,9 +59,7 @@ def test_no_customer_uses_up_the_room_of_the_others(folded: Fold) -> None:
 def test_hosts_that_clients_name_take_no_room_from_hosts_that_are_called(folded: Fold) -> None:
     for number in range(2 * NAMES):
         folded(**{"server.address": f"h{number}"})
-    assert folded(place="upstream", **{"server.address": "api.bank.example"}) == {
-        "server.address": "api.bank.example"
-    }
+    assert folded(place="upstream", **{"server.address": "api.bank.example"}) == {"server.address": "api.bank.example"}
 
 
 def test_customers_that_nobody_has_verified_are_bounded(drops: DropCounter) -> None:

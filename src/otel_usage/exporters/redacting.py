@@ -80,7 +80,7 @@ class Redactor:
         if not (isinstance(name, str) and len(name) <= NAME_CAP and printable(name)):
             self._drops.add("span:name")
             name = kind
-        return self._text("span:name", name)
+        return self.text("span:name", name)
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """``attributes`` with every string redacted, in sequences and in keys too, and without :data:`FREE_TEXT`."""
@@ -96,14 +96,15 @@ class Redactor:
     def value(self, key: str, value: Any) -> Any:
         """``value`` of the attribute ``key``, redacted."""
         if isinstance(value, str):
-            return self._text(key, value)
+            return self.text(key, value)
         if isinstance(value, Mapping):
             return self.attributes(value)
         if isinstance(value, Sequence) and not isinstance(value, bytes):
             return tuple(self.value(key, item) for item in value)
         return value
 
-    def _text(self, key: str, text: str) -> str:
+    def text(self, key: str, text: str) -> str:
+        """The same for one that is a string."""
         clean = redact(text, email_addresses=self._email_addresses)
         if clean != text:
             self._drops.add(f"redacted:{key}")

@@ -156,26 +156,45 @@ class SpanWriter:
 
     def _writers(self, kind: RecordKind) -> Mapping[str, Write]:
         """For each attribute that a span may have for itself, what checks, redacts and encodes it."""
-        makers = {ValueType.INT: self._integer, ValueType.DOUBLE: self._double}
+        of_type = {
+            ValueType.STRING: self._text,
+            ValueType.INT: self._integer,
+            ValueType.DOUBLE: self._double,
+            ValueType.BOOLEAN: self._value,
+        }
         return {
-            key: makers.get(attribute.type, self._value)(attribute)
+            key: of_type[attribute.type](attribute)
             for key, attribute in allowed_on(kind).items()
             if not attribute.distinct
         }
 
-    def _value(self, attribute: Attribute) -> Write:
-        key, accept, redacted = attribute.key, attribute.accept, self._redactor.value
+    def _text(self, attribute: Attribute) -> Write:
+        key, accept, redacted = attribute.key, attribute.accept, self._redactor.text
+        encoded = wire.text_attribute(wire.SPAN_ATTRIBUTE, key)
 
         def write(value: Any) -> bytes:
-            if value is None:
-                return b""
             accepted = accept(value)
             if accepted is None:
-                self.maker.drops.add(key)
-                return b""
-            return wire.attribute(wire.SPAN_ATTRIBUTE, key, redacted(key, accepted))
+                return self._left_out(key, value)
+            return encoded(redacted(key, accepted))
 
         return write
+
+    def _value(self, attribute: Attribute) -> Write:
+        key, accept = attribute.key, attribute.accept
+
+        def write(value: Any) -> bytes:
+            accepted = accept(value)
+            if accepted is None:
+                return self._left_out(key, value)
+            return wire.attribute(wire.SPAN_ATTRIBUTE, key, accepted)
+
+        return write
+
+    def _left_out(self, key: str, value: object) -> bytes:
+        if value is not None:  # which is not known, and nothing that was dropped
+            self.maker.drops.add(key)
+        return b""
 
     def _integer(self, attribute: Attribute) -> Write:
         otherwise = self._value(attribute)

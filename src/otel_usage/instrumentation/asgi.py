@@ -190,6 +190,8 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
 class Exchange:
     """One HTTP request and its response, as their messages pass by."""
 
+    __slots__ = ("_closed", "_ending", "_receive", "_send", "request")
+
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         sent = scope["headers"]
         if type(sent) is not list and type(sent) is not tuple:
@@ -212,14 +214,18 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
-        request, changed = self.request, message
+        request, changed, body = self.request, message, False
         try:
-            changed = self._before(message)
+            body = message["type"] == "http.response.body"
+            if not body:
+                changed = self._before(message)
+            elif not message.get("more_body", False):
+                self._ending = True
         except Exception as error:
             report("instrumentation.asgi.Exchange.send", error)
-        if self._ending and not self._closed and request.recorder.delivers_each:
+        if self._ending and request.recorder.delivers_each and not self._closed:
             # Held until the request has been delivered: with its last message sent, the process may be frozen.
-            self._passed(message)
+            self._passed(message, body)
             self.close()
             await self.delivered()
             await self._send(changed)
@@ -229,15 +235,23 @@ class Exchange:
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
             request.client_gone = True
             raise
-        self._passed(message)
+        # A server may take what it has nobody to send to, and say nothing.
+        if not request.client_gone and not self._closed:
+            self._passed(message, body)
 
-    def _passed(self, message: Message) -> None:
-        if self.request.client_gone:  # a server may take what it has nobody to send to, and say nothing
-            return
+    def _passed(self, message: Message, body: bool) -> None:
         try:
-            self._after(message)
+            if body:
+                self.request.complete = self._ending
+                self._sent(len(message.get("body", b"")))
+            else:
+                self._after(message)
         except Exception as error:
             report("instrumentation.asgi.Exchange.send", error)
+
+    def _sent(self, size: int) -> None:
+        # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
+        self.request.response_sent(0 if self.request.method == "HEAD" else size)
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -280,25 +294,19 @@ class Exchange:
         """The message to send in its place: itself, or another with a header more."""
         if message["type"] == "http.response.start":
             return self._started(message, message["status"])
-        self._ending = self._ending or _is_last(message)
+        if message["type"] == "http.response.pathsend":
+            self._ending = True
         return message
 
     def _after(self, message: Message) -> None:
         self.request.complete = self._ending
-        if message["type"] == "http.response.body":
-            self._sent(len(message.get("body", b"")))
-        elif message["type"] == "http.response.pathsend":
+        if message["type"] == "http.response.pathsend":
             self._sent(Path(message["path"]).stat().st_size)
-
-    def _sent(self, size: int) -> None:
-        # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
-        self.request.response_sent(0 if self.request.method == "HEAD" else size)
 
     def _started(self, message: Message, status: int) -> Message:
         request = self.request
         if request.client_gone:
             return message
-        request.works_here()
         headers = message.get("headers") or ()
         readable_again = type(headers) is list or type(headers) is tuple
         if not readable_again:
@@ -362,12 +370,6 @@ _REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011
 """What an application says by the code that it closes with (RFC 6455, section 7.4.1)."""
 
 _EXCHANGES: Final[dict[str, type[Exchange]]] = {"http": Exchange, "websocket": WebSocketExchange}
-
-
-def _is_last(message: Message) -> bool:
-    if message["type"] == "http.response.body":
-        return not message.get("more_body", False)
-    return bool(message["type"] == "http.response.pathsend")
 
 
 def _is_loss(disconnect: Message) -> bool:

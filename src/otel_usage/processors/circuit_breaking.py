@@ -119,7 +119,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             return  # recorded for the process's own eyes: exporters get sampled spans only (OpenTelemetry's trace SDK)
         self.enqueue(span)
 
-    def enqueue(self, span: ReadableSpan) -> None:
+    def enqueue(self, span: ReadableSpan | Recorded) -> None:
         """Take a span that is to be sent whatever its context says, as usage spans are."""
         queued = self._ledger.produce(self._queue_size)
         if not queued:
