@@ -17,7 +17,6 @@ from benchmarks.environments import ROOT, Unavailable, Versions, check, prepare
 from benchmarks.figures import Measurement
 from benchmarks.results import Results
 from benchmarks.rounds import PARTS, Failed, run_rounds
-from benchmarks.stated import markdown as stated_markdown
 from tests.pages import put_into
 
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -70,7 +69,6 @@ def compare(arguments: argparse.Namespace) -> int:
         print("drawn:", *draw(results, arguments.plot))
     if arguments.into_docs:
         put_into(PAGE, "bench", table.markdown(results, _command(results)))
-        put_into(PAGE, "stated", f"{stated_markdown()}\n")
     return 0
 
 

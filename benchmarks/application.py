@@ -47,7 +47,7 @@ def upstream_client(variant: str) -> httpx.AsyncClient | None:
     return httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200, json={"n": 7})))
 
 
-def application(client: httpx.AsyncClient | None, middleware: type = KnowsCaller, **options: Any) -> FastAPI:
+def application(client: httpx.AsyncClient | None, middleware: Any = KnowsCaller, **options: Any) -> FastAPI:
     """``middleware`` knows the caller; ``options`` are FastAPI's."""
     app = FastAPI(**options)
 

@@ -42,9 +42,9 @@ _HTTPX: Final = "opentelemetry-instrumentation-httpx"
 ALL: Final = (
     Configuration(BARE, "bare", "own", {"A": 0, "B": 0}),
     Configuration(OURS, "otel_usage", "own", {"A": 1, "B": 2}),
-    Configuration(STOCK, "stock OTel: FastAPI and httpx instrumentations", "own", {"A": 3, "B": 4}),
-    Configuration("stock_otel_excl", "the same, `exclude_spans`", "own", {"A": 1, "B": 2}),
-    Configuration("hand_span", "one SDK span by hand", "hand", {"A": 1, "B": 1}),
+    Configuration(STOCK, "stock OTel", "own", {"A": 3, "B": 4}),
+    Configuration("stock_otel_excl", "stock OTel, `exclude_spans`", "own", {"A": 1, "B": 2}),
+    Configuration("hand_span", "one stock SDK span by hand", "hand", {"A": 1, "B": 1}),
     Configuration("floor", "practical floor", "floor", {"A": 1, "B": 1}),
     Configuration("logfire", "logfire", "peers", {"A": 1, "B": 2}, "logfire", ("logfire[fastapi,httpx]", _OTLP)),
     Configuration("apitally", "apitally", "peers", {"A": 1, "B": 2}, "apitally", ("apitally[fastapi]", _HTTPX)),

@@ -82,4 +82,5 @@ class Figures:
 
 
 def _median(measurements: Sequence[Measurement], what: str) -> float:
-    return statistics.median(getattr(each, what) for each in measurements)
+    costs: list[float] = [getattr(each, what) for each in measurements]
+    return statistics.median(costs)

@@ -19,6 +19,7 @@ def bare(variant: str, sink: str) -> Built:
 def otel_usage(variant: str, sink: str) -> Built:
     """Everything on: the hooks, an identity for each request, a keyed hash of its key, redaction, gzip, delivery."""
     import otel_usage as usage
+    from otel_usage.config import SpoolMode
 
     class TellsCaller(KnowsCaller):
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -29,7 +30,9 @@ def otel_usage(variant: str, sink: str) -> Built:
             await self.app(scope, receive, send)
 
     usage.instrument(
-        usage.UsageConfig(otlp_endpoint=sink, key_pepper="bench:0123456789abcdef", queue_size=QUEUE, spool="memory")
+        usage.UsageConfig(
+            otlp_endpoint=sink, key_pepper="bench:0123456789abcdef", queue_size=QUEUE, spool=SpoolMode.MEMORY
+        )
     )
     app = application(upstream_client(variant), TellsCaller)
     return Built(app, lambda: usage.flush(FLUSH_SECONDS), switch=_switch)

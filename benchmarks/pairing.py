@@ -51,12 +51,13 @@ async def measure(name: str, variant: str, count: int, requests: int, sink: str)
     built = BY_NAME[name].build(variant, sink)
     # With a global provider FastAPI's own telemetry would write spans for the bare application too.
     proxy = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-    bare = application(upstream_client(variant), **({} if proxy else {"telemetry": QUIET}))
+    options: dict[str, Any] = {} if proxy else {"telemetry": QUIET}
+    bare = application(upstream_client(variant), **options)
     ups = [await start_up(app) for app in (built.app, bare)]
     observed = _side(built.app, requests, lambda: _switch(built, True))
     # Both of these are the bare application. The second one's switch is turned just as for the observed one, and back.
     unobserved = _side(bare, requests, lambda: _switch(built, False))
-    control = _side(bare, requests, lambda: (_switch(built, True), _switch(built, False)))
+    control = _side(bare, requests, lambda: _switch(built, True, False))
     for side in (observed, unobserved, control):
         await side()
     await serve(built.app, WARM_UP)
@@ -71,9 +72,10 @@ async def measure(name: str, variant: str, count: int, requests: int, sink: str)
     return found
 
 
-def _switch(built: Built, on: bool) -> None:
+def _switch(built: Built, *turns: bool) -> None:
     if built.switch is not None:
-        built.switch(on)
+        for on in turns:
+            built.switch(on)
 
 
 def _side(app: Any, requests: int, switch: Callable[[], object]) -> Side:

@@ -1,11 +1,16 @@
-"""The ratios that are stated, in one place: docs/performance.md quotes them, `make bench-quick` holds us to them."""
+"""The ratios that are stated, in one place: docs/performance.md quotes them, `make bench-quick` holds us to them.
+
+``python -m benchmarks.stated`` puts them into the page.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.environments import ROOT
 from benchmarks.figures import CPU, THREAD
+from tests.pages import put_into
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,7 @@ def markdown() -> str:
     """The section of docs/performance.md."""
     rows = [f"| {each.says} | {each.ratio:.2f} |" for each in STATED]
     return "\n".join(["| added to a request | over stock OpenTelemetry, at most |", "|---|---:|", *rows])
+
+
+if __name__ == "__main__":
+    put_into(ROOT / "docs" / "performance.md", "stated", f"{markdown()}\n")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmarks.application import VARIANTS
 from benchmarks.configurations import ALL, BY_NAME, OURS, STOCK, Configuration
 from benchmarks.figures import CPU, THREAD, Figures
 from benchmarks.results import Results
 
-FIGURES = ("CPU over stock OTel", "request thread over stock OTel", "CPU added, µs", "request thread added, µs")
-COLUMNS = ("", *(f"{variant}: {figure}" for variant in VARIANTS for figure in FIGURES))
+COLUMNS = ("", "CPU over stock OTel", "request thread over stock OTel", "CPU added, µs", "request thread added, µs")
 
 
-def rows(results: Results) -> Iterator[tuple[str, ...]]:
-    """In the order of what is added in A, the least first."""
-    figures = {variant: Figures(results.measurements, variant) for variant in VARIANTS}
-    for each in ordered(figures["A"]):
-        yield (each.label, *(cell for variant in VARIANTS for cell in cells(figures[variant], each.name)))
+def rows(figures: Figures) -> list[tuple[str, ...]]:
+    """In the order of what is added, the least first."""
+    return [(each.label, *cells(figures, each.name)) for each in ordered(figures)]
 
 
 def ordered(figures: Figures) -> list[Configuration]:
@@ -31,8 +28,15 @@ def cells(figures: Figures, name: str) -> list[str]:
 
 
 def text(results: Results) -> str:
-    """For a terminal."""
-    lines = [COLUMNS, *rows(results)]
+    """A table of each variant, for a terminal."""
+    return "\n\n".join(
+        f"{variant}: {says}\n{_aligned([COLUMNS, *rows(Figures(results.measurements, variant))])}"
+        for variant, says in VARIANTS.items()
+    )
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Words to the left, numbers to the right."""
     widths = [max(len(line[n]) for line in lines) for n in range(len(COLUMNS))]
     return "\n".join(
         "  ".join(line[n].rjust(width) if n else line[n].ljust(width) for n, width in enumerate(widths))
@@ -42,11 +46,15 @@ def text(results: Results) -> str:
 
 def markdown(results: Results, command: str) -> str:
     """A section that can be made again: with the command, the versions and the date."""
+    tables = [_table(Figures(results.measurements, variant), variant) for variant in VARIANTS]
+    return "\n\n".join([*tables, "\n".join(f"- {fact}" for fact in facts(results, command))]) + "\n"
+
+
+def _table(figures: Figures, variant: str) -> str:
     ours = BY_NAME[OURS].label
-    body = [tuple(f"**{cell}**" for cell in row) if row[0] == ours else row for row in rows(results)]
-    head = (COLUMNS, ("---", *("---:" for _ in COLUMNS[1:])))
-    table = "\n".join(f"| {' | '.join(line)} |" for line in (*head, *body))
-    return f"{table}\n\n" + "\n".join(f"- {fact}" for fact in facts(results, command)) + "\n"
+    head = ((f"{variant}: {VARIANTS[variant]}", *COLUMNS[1:]), ("---", *("---:" for _ in COLUMNS[1:])))
+    body = [tuple(f"**{cell}**" for cell in row) if row[0] == ours else row for row in rows(figures)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (*head, *body))
 
 
 def facts(results: Results, command: str) -> Iterator[str]:
