@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -56,13 +58,15 @@ def _arguments() -> argparse.Namespace:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Measure everything that can be had here."""
+    if arguments.plot:
+        import_module("matplotlib")  # that it is missing is better known before than after
     results = Results.read(arguments.read) if arguments.read else measured(arguments)
+    if arguments.json:
+        results.write(arguments.json)
     print(f"\nWhat each adds to a request: median [least, most] of {results.rounds} rounds\n")
     print(table.text(results))
     for name, reason in results.skipped.items():
         print(f"not measured: {name}: {reason}")
-    if arguments.json:
-        results.write(arguments.json)
     if arguments.plot:
         from benchmarks.plot import draw
 
@@ -77,7 +81,7 @@ def measured(arguments: argparse.Namespace) -> Results:
     chosen, skipped, versions = available(wanted)
     runs = arguments.rounds * len(VARIANTS) * (len(chosen) + PARTS)
     seconds = runs * (0.5 + arguments.requests * 4e-4)
-    print(f"{runs} runs of {arguments.requests} requests, some {seconds / 60:.0f} minutes", flush=True)
+    print(f"{runs} runs of {arguments.requests} requests, some {math.ceil(seconds / 60)} minutes", flush=True)
     began = time.monotonic()
     found = list(run_rounds(chosen, list(VARIANTS), range(arguments.rounds), arguments.requests))
     print(f"took {(time.monotonic() - began) / 60:.1f} minutes", flush=True)

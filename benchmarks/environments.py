@@ -77,7 +77,7 @@ def _run(*command: str) -> None:
         raise Unavailable(f"the installation took longer than {INSTALL_SECONDS} s") from error
     if done.returncode:
         lines = [line for line in done.stderr.strip().splitlines() if line.startswith("ERROR")] or [done.stderr[-200:]]
-        raise Unavailable(lines[-1].strip())
+        raise Unavailable(lines[0].strip())
 
 
 def versions_in(environment: str | None) -> Versions:

@@ -76,7 +76,14 @@ def moesif(variant: str, sink: str) -> Built:
         while not workers.event_queue.empty():
             workers.batcher.create_batch()
 
-    return Built(app, flush)
+    def finish() -> None:
+        flush()
+        # Its thread may be about to send what it has taken from the queue.
+        scheduler = made[0].event_logger.worker_pool.scheduler
+        if scheduler is not None:
+            scheduler.shutdown(wait=True)
+
+    return Built(app, flush, finish)
 
 
 def starlette_exporter(variant: str, sink: str) -> Built:
@@ -100,4 +107,4 @@ def _total(name: str) -> int:
     from prometheus_client import REGISTRY
 
     samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
-    return round(sum(sample.value for sample in samples if sample.name == name))
+    return int(sum(sample.value for sample in samples if sample.name == name))
