@@ -7,10 +7,10 @@ AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos fuzz audit docs clean
+.PHONY: help demo test lint format bench bench-quick chaos fuzz audit docs clean
 
 help: ## Show these words
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no set-up
 	@$(BIN)/otel-usage demo
@@ -30,9 +30,15 @@ format: $(VENV)/.dev ## Put the code into its style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
-	@echo "make bench: bare, otel_usage and stock OpenTelemetry, interleaved in one run"
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench ## What a request costs with usage on, here and with others: a quarter of an hour
+	@echo "make bench: sets up an environment for each peer, measures nine rounds, draws, and writes docs/performance.md"
+	@$(BIN)/python -m benchmarks --json build/bench.json --plot docs --into-docs
+	@$(BIN)/python -m benchmarks.profile A --into-docs
+	@$(BIN)/python -m benchmarks.profile B --into-docs
+
+bench-quick: $(VENV)/.dev ## Fails if a request costs more than is stated: a minute
+	@echo "make bench-quick: bare, otel_usage and stock OpenTelemetry, as ratios against those in benchmarks/stated.py"
+	@$(BIN)/python -m benchmarks --quick
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour
 	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"
@@ -52,11 +58,12 @@ audit: $(VENV)/.dev ## Known vulnerabilities of what is installed
 	@$(AUDIT)/bin/pip-audit --skip-editable --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
-	@echo "make docs: docs/fields.md from the schema"
+	@echo "make docs: docs/fields.md from the schema, and the stated ratios of docs/performance.md"
 	@$(BIN)/otel-usage schema --markdown > docs/fields.md
+	@$(BIN)/python -m benchmarks.stated
 
 clean: ## Remove the environment and every cache
-	rm -rf $(VENV) $(CHAOS) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(VENV)-bench-* $(CHAOS) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
@@ -81,3 +88,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing otel-usage and what tests and checks need"
 	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group servers --group lint
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev
+	@echo "installing what plots are drawn with"
+	@$(BIN)/python -m pip install --quiet --group bench
+	@touch $@

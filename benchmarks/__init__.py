@@ -1,1 +1,1 @@
-"""What a request costs with usage on: the same application bare, with otel_usage and with stock OpenTelemetry."""
+"""What a request costs with usage on: one application, bare, with otel_usage, and with what else there is."""

@@ -1,93 +1,124 @@
-"""``python -m benchmarks``: interleaved rounds, and one table of ratios.
-
-Absolute times hold on no shared machine, so each round is its own comparison: what a configuration adds to the bare
-application in that round, over what stock OpenTelemetry adds in the same round.
-"""
+"""``python -m benchmarks``: what each configuration adds to a request, measured in interleaved rounds, as one table."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import random
-import statistics
-import subprocess
+import math
+import shlex
 import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from benchmarks.configurations import CONFIGURATIONS
-from otel_usage.testing import AxiomStub
+from benchmarks import gate, table
+from benchmarks.application import VARIANTS
+from benchmarks.configurations import ALL, BARE, BY_NAME, OURS, STOCK, Configuration
+from benchmarks.environments import ROOT, Unavailable, Versions, check, prepare
+from benchmarks.figures import Measurement
+from benchmarks.results import Results
+from benchmarks.rounds import PARTS, Failed, run_rounds
+from tests.pages import put_into
 
-VARIANTS = {"A": "one route", "B": "one route and one upstream call"}
-ROUND_TIMEOUT = 300
+PAGE: Final = ROOT / "docs" / "performance.md"
+QUICK: Final = (BARE, OURS, STOCK)
+QUICK_REQUESTS: Final = 2000
+QUICK_ROUNDS, QUICK_MORE_ROUNDS = 5, 9
 
-Round = dict[str, list[dict[str, Any]]]
+
+def main() -> int:
+    """0 if everything was measured, and is as stated where that is asked for."""
+    arguments = _arguments()
+    try:
+        return quick() if arguments.quick else compare(arguments)
+    except Failed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 2
 
 
-def main() -> None:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=3000)
-    parser.add_argument("--json", metavar="FILE", help="write every measurement here")
-    arguments = parser.parse_args()
-    measured = {
-        variant: [run_round(variant, arguments.requests) for _ in range(arguments.rounds)] for variant in VARIANTS
-    }
-    for variant, rounds in measured.items():
-        print_table(variant, rounds)
+    parser.add_argument("--rounds", type=int, default=9, help="(default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=4000, help="of one run (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=[n for n in BY_NAME if n != BARE], help="and the bare application")
+    parser.add_argument(
+        "--from", metavar="FILE", dest="read", type=Path, help="measure nothing: what was written there"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write every measurement, as benchmarks/results.py says"
+    )
+    parser.add_argument("--plot", metavar="DIR", type=Path, help="draw a PNG and an SVG into this folder")
+    parser.add_argument("--into-docs", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument(
+        "--quick", action="store_true", help="only: is otel_usage as cheap as stated? Exits with 1 if not"
+    )
+    return parser.parse_args()
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Measure everything that can be had here."""
+    if arguments.plot:
+        import_module("matplotlib")  # that it is missing is better known before than after
+    results = Results.read(arguments.read) if arguments.read else measured(arguments)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(measured, indent=1))
+        results.write(arguments.json)
+    print(f"\nWhat each adds to a request: median [least, most] of {results.rounds} rounds\n")
+    print(table.text(results))
+    for name, reason in results.skipped.items():
+        print(f"not measured: {name}: {reason}")
+    if arguments.plot:
+        from benchmarks.plot import draw
+
+        print("drawn:", *draw(results, arguments.plot))
+    if arguments.into_docs:
+        put_into(PAGE, "bench", table.markdown(results, _command(results)))
+    return 0
 
 
-def run_round(variant: str, requests: int) -> Round:
-    """Every configuration once, in random order, with the bare one before, between and after."""
-    others = [name for name in CONFIGURATIONS if name != "bare"]
-    random.shuffle(others)
-    order = ["bare", *(step for name in others for step in (name, "bare"))]
-    found: Round = {}
-    for name in order:
-        found.setdefault(name, []).append(run_one(name, variant, requests))
-        print(".", end="", flush=True)
-    return found
+def measured(arguments: argparse.Namespace) -> Results:
+    wanted = [each for each in ALL if not arguments.only or each.name in (BARE, *arguments.only)]
+    chosen, skipped, versions = available(wanted)
+    runs = arguments.rounds * len(VARIANTS) * (len(chosen) + PARTS)
+    seconds = runs * (0.5 + arguments.requests * 4e-4)
+    print(f"{runs} runs of {arguments.requests} requests, some {math.ceil(seconds / 60)} minutes", flush=True)
+    began = time.monotonic()
+    found = list(run_rounds(chosen, list(VARIANTS), range(arguments.rounds), arguments.requests))
+    print(f"took {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+    return Results.made_here(found, requests=arguments.requests, versions=versions, skipped=skipped)
 
 
-def run_one(name: str, variant: str, requests: int) -> dict[str, Any]:
-    # A sink of its own for each, so that nobody pays for what another one sent. Its process is not the measured one.
-    with AxiomStub(token=None) as sink:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.one", name, variant, str(requests), sink.url],
-            capture_output=True,
-            text=True,
-            timeout=ROUND_TIMEOUT,
-            check=False,
-        )
-    if done.returncode:
-        sys.exit(f"{name} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def available(
+    wanted: Sequence[Configuration],
+) -> tuple[list[Configuration], dict[str, str], dict[str, Versions]]:
+    """The configurations whose packages can be had, why others cannot, and the versions of everything."""
+    chosen, skipped = [], {}
+    for each in wanted:
+        try:
+            prepare(each)
+            chosen.append(each)
+        except Unavailable as reason:
+            skipped[each.name] = str(reason)
+    return chosen, skipped, check(chosen)
 
 
-def print_table(variant: str, rounds: list[Round]) -> None:
-    print(f"\n\n{variant}: {VARIANTS[variant]}; {len(rounds)} rounds, median [least, most]")
-    print(f"{'':12}{'µs of CPU added':>24}{'µs on the request thread':>28}{'CPU over stock OTel':>26}")
-    for name in CONFIGURATIONS:
-        if name == "bare":
-            continue
-        cpu = [added(each, name, "cpu_us") for each in rounds]
-        thread = [added(each, name, "request_thread_us") for each in rounds]
-        ratio = [added(each, name, "cpu_us") / added(each, "stock_otel", "cpu_us") for each in rounds]
-        print(f"{name:12}{spread(cpu, 0):>24}{spread(thread, 0):>28}{spread(ratio, 2):>26}")
+def quick() -> int:
+    """Ratios alone, of this environment alone."""
+    chosen = [BY_NAME[name] for name in QUICK]
+
+    def measure(rounds: range) -> list[Measurement]:
+        return list(run_rounds(chosen, list(VARIANTS), rounds, QUICK_REQUESTS))
+
+    return 0 if gate.passes(measure, QUICK_ROUNDS, QUICK_MORE_ROUNDS) else 1
 
 
-def added(measured: Round, name: str, what: str) -> float:
-    """What a configuration adds to the bare application of the same round."""
-    bare = statistics.median(each[what] for each in measured["bare"])
-    return statistics.median(each[what] for each in measured[name]) - bare
-
-
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+def _command(results: Results) -> str:
+    """What makes these results again, wherever they were read from."""
+    measured_names = {each.configuration for each in results.measurements} | set(results.skipped)
+    only = [] if measured_names == set(BY_NAME) else ["--only", *(n for n in BY_NAME if n in measured_names - {BARE})]
+    words = ["--rounds", str(results.rounds), "--requests", str(results.requests), *only]
+    return shlex.join(["python", "-m", "benchmarks", *words])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
