@@ -7,10 +7,10 @@ AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench chaos fuzz audit docs clean
+.PHONY: help demo test lint format bench footprint chaos fuzz audit docs clean
 
 help: ## Show these words
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no set-up
 	@$(BIN)/otel-usage demo
@@ -33,6 +33,10 @@ format: $(VENV)/.dev ## Put the code into its style
 bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
 	@echo "make bench: bare, otel_usage and stock OpenTelemetry, interleaved in one run"
 	@$(BIN)/python -m benchmarks
+
+footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
+	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; ten minutes"
+	@$(BIN)/python -m benchmarks.footprint --into-docs
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour
 	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"

@@ -23,10 +23,19 @@ class Finding:
     """Everything that was measured, for ``--json``."""
 
 
-def at_most(what: str, value: float, bound: float, unit: str, *, digits: int = 0, more: str = "", **numbers: object) -> Finding:  # noqa: E501
+def at_most(
+    what: str,
+    value: float,
+    bound: float,
+    unit: str,
+    *,
+    digits: int = 0,
+    more: str = "",
+    numbers: Mapping[str, object] | None = None,
+) -> Finding:
     """A finding whose bound is a number. ``more`` follows the measured value."""
     measured = f"{value:,.{digits}f} {unit}" + (f" {more}" if more else "")
-    return Finding(what, measured, f"≤ {bound:,g} {unit}", value <= bound, {"value": value, **numbers})
+    return Finding(what, measured, f"≤ {bound:,g} {unit}", value <= bound, {"value": value, **(numbers or {})})
 
 
 def markdown(findings: Iterable[Finding], *, facts: Sequence[str] = ()) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from .children import measured
 from .finding import Finding
 from .sink import Sink
+from .switched import switch_on
 
 CUSTOMERS: Final = (1, 100, 10_000)
 ROUTES: Final = (1, 100, 1_000, 10_000)
@@ -54,12 +55,7 @@ def _finding(clock: str, blocks: list[dict[str, dict[str, float]]]) -> Finding:
 
 def work(url: str, rounds: str) -> dict[str, Any]:
     """Microseconds of a request, of each combination in each round."""
-    import otel_usage as usage
-
-    settings = usage.UsageConfig(
-        otlp_endpoint=url, key_pepper="flat:0123456789abcdef", queue_size=1 << 16, spool="memory"
-    )
-    usage.instrument(settings)
+    switch_on(url, queue_size=1 << 16)
     return asyncio.run(_rounds(int(rounds)))
 
 

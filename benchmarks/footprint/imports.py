@@ -37,7 +37,8 @@ _COUNT: Final = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 def find(rounds: int) -> list[Finding]:
     """Medians of so many processes, each of which imports the SDK first; in turn with the official exporter."""
-    _steps(OURS), _steps(OFFICIAL)  # so that what Python compiles has been compiled
+    for names in (OURS, OFFICIAL):
+        _steps(names)  # what Python compiles has then been compiled
     ours, official = zip(*((_steps(OURS), _steps(OFFICIAL)) for _ in range(rounds)), strict=True)
     yardstick = statistics.median(each["exporter"]["ms"] for each in official)
     return [
@@ -61,7 +62,7 @@ def _added(step: str, rounds: tuple[Steps, ...]) -> Finding:
         f"import, {STEPS[step]}", statistics.median(times), BOUND, "ms", digits=1,
         more=f"[{min(times):.1f}, {max(times):.1f}] and {modules} modules beyond the SDK's "
         f"({sdk:.0f} ms, {len(rounds[0]['sdk']['modules'])} modules)",
-        times=times, modules=modules,
+        numbers={"times": times, "modules": modules},
     )  # fmt: skip
 
 

@@ -36,13 +36,10 @@ def find(requests: int) -> list[Finding]:
     for case, words in CASES.items():
         by = {how: measured("memory", case, requests, how) for how in ("tracemalloc", "rss")}
         traced, resident = (by[how]["bytes"] / by[how]["spans"] for how in by)
-        found.append(
-            at_most(
-                f"memory, {words}", max(traced, resident), BOUND, "bytes a queued span",
-                more=f"(tracemalloc {traced:,.0f}, RSS {resident:,.0f}; {by['rss']['spans']:,} spans)",
-                tracemalloc=traced, rss=resident,
-            )  # fmt: skip
-        )
+        spans = f"{by['rss']['spans']:,} spans"
+        more = f"(tracemalloc {traced:,.0f}, RSS {resident:,.0f}; {spans})"
+        worst = max(traced, resident)
+        found.append(at_most(f"memory, {words}", worst, BOUND, "bytes a queued span", more=more, numbers=by))
     return [*found, _kept()]
 
 
@@ -64,16 +61,10 @@ def work(case: str, requests: str, how: str) -> dict[str, Any]:
     import otel_usage as usage
 
     from .application import application
+    from .switched import switch_on
 
-    settings = usage.UsageConfig(
-        otlp_endpoint="http://127.0.0.1:9",  # nobody listens, and nobody is asked
-        key_pepper="memory:0123456789abcdef",
-        schedule_delay=1e6,
-        batch_size=1 << 30,
-        queue_size=1 << 30,
-        spool="memory",
-    )
-    usage.instrument(settings)
+    # Nobody listens there, and nobody is asked.
+    switch_on("http://127.0.0.1:9", schedule_delay=1e6, batch_size=1 << 30, queue_size=1 << 30)
     app = application(usage.identify)
     return asyncio.run(_measure(app, case, int(requests), how, lambda: usage.health().ledger.queued))
 

@@ -7,6 +7,7 @@ those differ by is the noise.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import time
 from typing import Any, Final
@@ -36,7 +37,7 @@ def find(rounds: int) -> list[Finding]:
             here = _once(name)
             bare.append(_once("bare"))
             differences.append(here - (bare[-2] + bare[-1]) / 2)
-    noise = quantile([abs(b - a) for a, b in zip(bare, bare[1:], strict=False)], 0.95)
+    noise = quantile([abs(b - a) for a, b in itertools.pairwise(bare)], 0.95)
     return [_finding(name, differences, noise, statistics.median(bare)) for name, differences in added.items()]
 
 

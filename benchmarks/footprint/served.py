@@ -23,8 +23,9 @@ def create() -> Any:
         return _application(lambda **_facts: None)
     import otel_usage as usage
 
-    settings = usage.UsageConfig(otlp_endpoint=os.environ[SINK], key_pepper="served:0123456789abcdef", spool="memory")
-    usage.instrument(settings)
+    from .switched import switch_on
+
+    switch_on(os.environ[SINK])
     return _application(usage.identify)
 
 

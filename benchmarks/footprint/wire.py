@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
-import random
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,7 +51,7 @@ def _finding(what: str, bodies: Iterable[bytes]) -> Finding:
         what, size, BOUND, "bytes a span", digits=1,
         more=f"({random_bytes:.1f} of them random ids, which take {ids:.1f} in gzip; {raw:.0f} before gzip; "
         f"{len(full)} batches of {BATCH})",
-        random_bytes=random_bytes, ids_in_gzip=ids, before_gzip=raw, batches=len(full),
+        numbers={"random_bytes": random_bytes, "ids_in_gzip": ids, "before_gzip": raw, "batches": len(full)},
     )  # fmt: skip
 
 
@@ -91,18 +90,11 @@ def work(url: str, batches: str, upstream: str) -> dict[str, Any]:
 
     from .application import application
     from .driving import drive
+    from .switched import switch_on
     from .traffic import PROVIDERS, orders
 
-    settings = usage.UsageConfig(
-        otlp_endpoint=url,
-        key_pepper="wire:" + random.Random(0).randbytes(16).hex(),
-        providers=PROVIDERS,
-        batch_size=BATCH,
-        schedule_delay=600.0,  # full batches, and nothing else
-        queue_size=1 << 18,
-        spool="memory",
-    )
-    usage.instrument(settings)
+    # Full batches, and nothing else.
+    switch_on(url, providers=PROVIDERS, batch_size=BATCH, schedule_delay=600.0, queue_size=1 << 18)
     count = round((int(batches) + 1) * BATCH / (1.0 + float(upstream)))  # the last one may not be full
     traffic = itertools.islice(orders(1, upstream=float(upstream), slow=True), count)
     asyncio.run(drive(application(usage.identify), traffic, at_once=AT_ONCE))
