@@ -1,13 +1,15 @@
 """A thread that wants the interpreter at regular moments, and writes down how long it had to wait for it.
 
 It sleeps until it is due, without the interpreter lock, as an event loop does between requests. How late it is, is how
-long a request would have waited: for the lock, and for the machine. The machine's part is told by the process's own
-CPU: while another process has the processor, nobody here holds the lock. So the lesser of the two counts.
+long a request would have waited: for the lock, and for the machine. The machine's part is taken off, as far as Linux
+tells it: the time that this thread was ready to run and had no processor; and whatever is beyond the CPU time of this
+process, because while others have the processor, nobody here holds the lock.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 from typing import Final
@@ -43,19 +45,34 @@ class Canary:
 
     def _run(self) -> None:
         wake_up_in_time()
+        runnable = Runnable()
         while True:
             self._watch.wait()
             while self._watch.is_set():
-                self._waits.append(_wait())
+                self._waits.append(_wait(runnable))
             self._rests.set()
 
 
-def _wait() -> float:
+class Runnable:
+    """How long the thread that makes it was ready to run and did not, so far, in seconds. 0 where nobody tells."""
+
+    def __init__(self) -> None:
+        try:
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        except OSError:
+            self._file = -1
+
+    def __call__(self) -> float:
+        return int(os.pread(self._file, 100, 0).split()[1]) / 1e9 if self._file >= 0 else 0.0
+
+
+def _wait(runnable: Runnable) -> float:
     """Sleep until the next moment; how late it became, in seconds."""
+    before = runnable()
     cpu, due = time.process_time(), time.perf_counter() + GAP
     time.sleep(GAP)
-    late = time.perf_counter() - due
-    return max(0.0, min(late, time.process_time() - cpu))
+    late, cpu = time.perf_counter() - due, time.process_time() - cpu
+    return max(0.0, min(late - (runnable() - before), cpu))
 
 
 def wake_up_in_time() -> None:
