@@ -35,7 +35,7 @@ bench: $(VENV)/.dev ## What a request costs with usage on, as ratios
 	@$(BIN)/python -m benchmarks
 
 footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
-	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; ten minutes"
+	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some six minutes"
 	@$(BIN)/python -m benchmarks.footprint --into-docs
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour

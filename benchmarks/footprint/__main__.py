@@ -1,6 +1,6 @@
 """``python -m benchmarks.footprint``: every measurement, one after the other, and one table.
 
-Each is made in processes of its own, over sockets of loopback. By default it takes some ten minutes. What is compared
+Each is made in processes of its own, over sockets of loopback. By default it takes some six minutes. What is compared
 is interleaved, and shown with what the same thing differs by from one time to the next: a difference within it is none.
 """
 
