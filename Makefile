@@ -7,7 +7,7 @@ AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-quick chaos fuzz audit docs clean
+.PHONY: help demo test lint format bench bench-quick footprint chaos fuzz audit docs clean
 
 help: ## Show these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -39,6 +39,10 @@ bench: $(VENV)/.bench ## What a request costs with usage on, here and with other
 bench-quick: $(VENV)/.dev ## Fails if a request costs more than is stated: a minute
 	@echo "make bench-quick: bare, otel_usage and stock OpenTelemetry, as ratios against those in benchmarks/stated.py"
 	@$(BIN)/python -m benchmarks --quick
+
+footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
+	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some six minutes"
+	@$(BIN)/python -m benchmarks.footprint --into-docs
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour
 	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"
