@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from uuid import UUID
 
 from .facts import ModelFacts
-from .guard import guarded, report
+from .guard import guarded
 from .identity import KEY_OF, UsageIdentity, beyond_claim, coerce_tier
 from .ids import new_span_id
 from .ledger import Drops, NotedDrops
@@ -41,6 +41,7 @@ LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
 
 
+@guarded(None)
 def identify(
     identity: UsageIdentity | None = None,
     *,
@@ -67,14 +68,11 @@ def identify(
         provenance: ``verified`` (the application vouches for it), ``unverified`` (the client said so) or
             ``unavailable`` (what is missing could not be read).
     """
-    try:  # and no `guarded`, which would cost as much as the rest: it is called for each request
-        here = current()
-        if here is not None:
-            here.identify(
-                identity or _identity(here.scope.recorder, customer_id, tier, plan, auth_kind, principal, provenance)
-            )
-    except Exception as error:
-        report("recording.identify", error)
+    here = current()
+    if here is not None:
+        here.identify(
+            identity or _identity(here.scope.recorder, customer_id, tier, plan, auth_kind, principal, provenance)
+        )
 
 
 def _identity(

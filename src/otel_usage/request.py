@@ -157,7 +157,7 @@ class UsageRequest(UsageScope, Recorded):
             self.status, self.complete, self.sent = 500, True, 0
         super().close()
         self._whose = self.identity  # what is said later is for what comes later
-        if get_current():  # it may hold a span to link to
+        if self._first_byte is None and get_current():  # it may hold a span to link to
             self._bound()
         self.recorder.emit(self)
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
@@ -209,13 +209,10 @@ class UsageRequest(UsageScope, Recorded):
             self._parent is not None,
         )
 
-    def identify(self, identity: UsageIdentity, *, inherited: bool = False) -> None:
-        """Merge what has become known about the caller. A service of ours that calls for a customer vouches for the
-        customer: its own name does not take their place.
-        """
+    def outranks(self, identity: UsageIdentity) -> bool:
+        # A service of ours that calls for a customer vouches for the customer: its own name does not take their place.
         behind = self._parent is not None and self.identity.vouched_customer is not None
-        if not behind or identity.auth_kind != "internal":
-            super().identify(identity, inherited=inherited)
+        return behind and identity.auth_kind == "internal"
 
     def works_here(self) -> None:
         """The task that this is called on is a part of the request: it called the application, receives or sends its

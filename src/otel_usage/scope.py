@@ -163,6 +163,8 @@ class UsageScope:
         with self._lock:
             if self.identity is UNKNOWN and (identity.customer_id is not None or identity.auth_kind is not None):
                 self.identity, self._said_by = identity, aside  # as `merged` would have it: most requests say no more
+            elif self.outranks(identity):
+                return
             elif aside is not None and self.identity.contradicted_by(identity):
                 self.recorder.drops.add("identify:other_customer")
                 return
@@ -178,6 +180,10 @@ class UsageScope:
         """Whether it is asked on a task that the work has started and that is not a part of it, as far as that can be
         told. For work without tasks it is not.
         """
+        return False
+
+    def outranks(self, identity: UsageIdentity) -> bool:
+        """Whether what is known here is not to be changed by such an identity."""
         return False
 
     def found_out(self, identity: UsageIdentity) -> None:
@@ -314,23 +320,24 @@ def _emit(emit: Callable[[UsageIdentity], None], identity: UsageIdentity) -> Non
     emit(identity)
 
 
-_CURRENT: Final[ContextVar[Recording | None]] = ContextVar("otel_usage.current", default=None)
+CURRENT: Final[ContextVar[Recording | None]] = ContextVar("otel_usage.current", default=None)
+"""What is current, expired or not. Ask :func:`current`."""
 
 
 def current() -> Recording | None:
     """The scope, or the span within one, that the caller runs in. None outside, and when its scope has expired."""
-    recording = _CURRENT.get()
+    recording = CURRENT.get()
     return recording.live if recording is not None else None
 
 
 def enter(recording: Recording | None) -> Token[Recording | None]:
     """Make ``recording`` current until :func:`leave`."""
-    return _CURRENT.set(recording)
+    return CURRENT.set(recording)
 
 
 def leave(token: Token[Recording | None]) -> None:
     """Undo :func:`enter`. An async generator may be closed in another context; there is nothing to undo there."""
     try:
-        _CURRENT.reset(token)
+        CURRENT.reset(token)
     except ValueError:
         return

@@ -16,7 +16,7 @@ from ..baggage import NOTHING, restore_baggage, shed_baggage
 from ..guard import guarded, report
 from ..request import UsageRequest
 from ..runtime import active
-from ..scope import Recording, enter, leave
+from ..scope import CURRENT, Recording, leave
 from .carrier import REQUEST_KEY, headers_of, joining, peer_of, request_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class UsageMiddleware:
         await observe(self.app, scope, receive, send)
 
 
+# What follows is called for each request and each of its messages, among the code of others, which has the processor's
+# caches: there a call of a function costs 0.2 µs, whatever it does. So these are long, call few others, and end errors of
+# ours themselves, where elsewhere `guarded` would.
+
+
 async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Call ``app`` and record the request. When an application starts, get ready; when it ends, deliver what waits."""
     exchange = _begin(scope, receive, send)
@@ -52,7 +57,7 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         await _beside(app, scope, receive, send)
         return
     request = exchange.request
-    token, shed = enter(request), shed_baggage()
+    token, shed = CURRENT.set(request), shed_baggage()
     request.works_here()
     try:
         await app(scope, exchange.receive, exchange.send)
@@ -68,9 +73,27 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
 
 
 def _end(exchange: Exchange, token: Token[Recording | None], shed: Token[Context] | None) -> None:
-    restore_baggage(shed)
+    if shed is not None:
+        restore_baggage(shed)
     leave(token)
     exchange.close()
+
+
+def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
+    """What observes the request. None: it is not to be recorded here."""
+    recorder = active()
+    if recorder is None or REQUEST_KEY in scope:
+        return None
+    try:
+        kind = _EXCHANGES.get(scope["type"])
+        if kind is None or request_of(scope) is not None:
+            return None
+        exchange = kind(recorder, scope, receive, send)
+        scope[REQUEST_KEY] = exchange.request
+    except Exception as error:
+        report("instrumentation.asgi._begin", error)
+        return None
+    return exchange
 
 
 async def _beside(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,27 +177,6 @@ def _deliver() -> None:
         recorder.flush()
 
 
-# What follows is called for each request and each of its messages. `guarded` would cost as much as what it guards there
-# (0.2 µs a call), so these end errors of ours by themselves.
-
-
-def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
-    """What observes the request. None: it is not to be recorded here."""
-    recorder = active()
-    if recorder is None or REQUEST_KEY in scope:
-        return None
-    try:
-        kind = _EXCHANGES.get(scope["type"])
-        if kind is None or request_of(scope) is not None:
-            return None
-        exchange = kind(recorder, scope, receive, send)
-        scope[REQUEST_KEY] = exchange.request
-    except Exception as error:
-        report("instrumentation.asgi._begin", error)
-        return None
-    return exchange
-
-
 def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) -> Attribution | None:
     """What a service of ours vouches for. What is ours in the header is not the application's to see or pass on."""
     received = recorder.baggage.received(headers["baggage"])
@@ -214,13 +216,14 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
-        request, changed, body = self.request, message, False
+        request, changed, body = self.request, message, None
         try:
-            body = message["type"] == "http.response.body"
-            if not body:
+            if message["type"] != "http.response.body":
                 changed = self._before(message)
-            elif not message.get("more_body", False):
-                self._ending = True
+            else:
+                body = len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    self._ending = True
         except Exception as error:
             report("instrumentation.asgi.Exchange.send", error)
         if self._ending and request.recorder.delivers_each and not self._closed:
@@ -239,19 +242,15 @@ class Exchange:
         if not request.client_gone and not self._closed:
             self._passed(message, body)
 
-    def _passed(self, message: Message, body: bool) -> None:
-        try:
-            if body:
-                self.request.complete = self._ending
-                self._sent(len(message.get("body", b"")))
-            else:
-                self._after(message)
-        except Exception as error:
-            report("instrumentation.asgi.Exchange.send", error)
-
-    def _sent(self, size: int) -> None:
+    def _passed(self, message: Message, body: int | None) -> None:
+        """The server has taken a message. ``body``: the bytes of the response's body in it. None: it has none."""
+        request = self.request
+        if body is None:
+            self._after(message)
+            return
+        request.complete = self._ending
         # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
-        self.request.response_sent(0 if self.request.method == "HEAD" else size)
+        request.response_sent(0 if request.method == "HEAD" else body)
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -264,7 +263,6 @@ class Exchange:
             return
         self._closed = True
         try:
-            self._finish()
             self.request.close()
         except Exception as error:
             report("instrumentation.asgi.Exchange.close", error)
@@ -278,9 +276,6 @@ class Exchange:
     @guarded(None)
     def _deliver(self) -> None:
         self.request.recorder.deliver()
-
-    def _finish(self) -> None:
-        """What the end of the application means for the exchange."""
 
     @guarded(None)
     def _received(self, message: Message) -> None:
@@ -298,10 +293,10 @@ class Exchange:
             self._ending = True
         return message
 
+    @guarded(None)
     def _after(self, message: Message) -> None:
-        self.request.complete = self._ending
         if message["type"] == "http.response.pathsend":
-            self._sent(Path(message["path"]).stat().st_size)
+            self._passed(message, Path(message["path"]).stat().st_size)
 
     def _started(self, message: Message, status: int) -> Message:
         request = self.request
@@ -329,9 +324,10 @@ def _cache_control(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 class WebSocketExchange(Exchange):
     """One WebSocket connection, as one exchange: what it received and sent, in bytes of its messages' payloads."""
 
-    def _finish(self) -> None:
+    def close(self) -> None:
         if self.request.status == 101 and self.request.error is None and not self.request.client_gone:
             self.request.complete = True  # the server closes what the application leaves open
+        super().close()
 
     @guarded(None)
     def _received(self, message: Message) -> None:
@@ -354,6 +350,7 @@ class WebSocketExchange(Exchange):
             self.request.response_started(403, None)  # closed before it was accepted (ASGI specification, "Close")
         return message
 
+    @guarded(None)
     def _after(self, message: Message) -> None:
         if message["type"] == "websocket.send":
             self.request.response_sent(_payload(message))

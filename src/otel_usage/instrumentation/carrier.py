@@ -51,7 +51,8 @@ def peer_of(scope: Mapping[str, Any]) -> str | None:
 
 def headers_of(sent: Iterable[tuple[bytes, bytes]], names: frozenset[str]) -> dict[str, str]:
     """The headers of these names. Several of one name are one list (RFC 9110, section 5.3)."""
-    wanted, found = _by_bytes(names), {}
+    wanted = _by_bytes(names)
+    found: dict[str, str] = {}
     for name, value in sent:
         key = wanted.get(name)
         if key is None and not name.islower():  # not every server keeps to ASGI's lower case
