@@ -114,10 +114,11 @@ class UpstreamAttempt(Recorded):
         self._whose = UNKNOWN
         if here is None:  # outside of any scope: a root, in one of its own
             self._scope = UsageScope(recorder)
-            self._trace_id, self._span_id, self._parent_id = self._scope.trace_id, self._scope.span_id, b""
+            (self._trace_id, self._span_id), self._parent_id = self._scope.ids, b""
         else:
             self._scope = here.scope
-            self._trace_id, self._span_id, self._parent_id = here.trace_id, new_span_id(), here.span_id
+            self._trace_id, self._parent_id = here.ids
+            self._span_id = new_span_id()
             if isinstance(self._scope, UsageRequest) and self._scope.closed_at is None:
                 self._scope.upstream_count += 1
 

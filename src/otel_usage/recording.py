@@ -243,9 +243,11 @@ def record_llm(
     known_reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons)
     end = time.time_ns()
     took = round(duration * 1e9) if 0.0 <= duration < LONGEST_CALL else 0
-    trace_id, span_id, parent_id = (
-        (here.trace_id, new_span_id(), here.span_id) if here is not None else (scope.trace_id, scope.span_id, b"")
-    )
+    if here is not None:
+        trace_id, parent_id = here.ids
+        span_id = new_span_id()
+    else:
+        (trace_id, span_id), parent_id = scope.ids, b""
     who = (
         _of(recorder.drops, "gen_ai.provider.name", provider, str),
         _of(recorder.drops, "gen_ai.request.model", model, str),

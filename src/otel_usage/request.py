@@ -166,7 +166,7 @@ class UsageRequest(UsageScope, Recorded):
 
     def finished(self) -> UsageReadableSpan:
         first, headers = self._first_byte, self._headers
-        trace_id, span_id = self._ids or self._bound()
+        trace_id, span_id = self.ids
         own: dict[str, Any] = {"http.request.body.size": self.received, "http.response.body.size": self.sent}
         if first is not None:
             own["usage.time_to_first_byte"] = (first - self._start) / 1e9

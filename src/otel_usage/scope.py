@@ -51,12 +51,8 @@ class Recording(Protocol):
         """The scope that the place belongs to."""
 
     @property
-    def trace_id(self) -> bytes:
-        """The trace of new spans, 16 bytes."""
-
-    @property
-    def span_id(self) -> bytes:
-        """The span that new spans become children of, 8 bytes."""
+    def ids(self) -> tuple[bytes, bytes]:
+        """The trace of new spans, 16 bytes, and the span that they become children of, 8 bytes."""
 
     @property
     def live(self) -> Recording | None:
@@ -108,14 +104,9 @@ class UsageScope:
         return self
 
     @property
-    def trace_id(self) -> bytes:
-        """The trace. Bound when it is first asked for."""
-        return self._bound()[0]
-
-    @property
-    def span_id(self) -> bytes:
-        """The span that stands for this scope."""
-        return self._bound()[1]
+    def ids(self) -> tuple[bytes, bytes]:
+        """The trace, bound when it is first asked for, and the span that stands for this scope."""
+        return self._ids or self._bound()
 
     @property
     def made_id(self) -> str | None:
@@ -209,7 +200,7 @@ class UsageScope:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
         if self._waiting is None:
             if self.identity.known:
-                _emit(emit, self.identity)
+                emit(self.identity)
                 return
             with self._lock:
                 # A deque: each of several threads that attribute at the same time takes spans that no other takes.
@@ -289,12 +280,8 @@ class Inherited:
         return self.place.scope
 
     @property
-    def trace_id(self) -> bytes:
-        return self.place.trace_id
-
-    @property
-    def span_id(self) -> bytes:
-        return self.place.span_id
+    def ids(self) -> tuple[bytes, bytes]:
+        return self.place.ids
 
     @property
     def live(self) -> Recording | None:

@@ -58,12 +58,8 @@ class UsageSpan(Span):
         return self._scope
 
     @property
-    def trace_id(self) -> bytes:
-        return self._ids[0] if self._ids is not None else self.scope.trace_id
-
-    @property
-    def span_id(self) -> bytes:
-        return self._ids[1] if self._ids is not None else self.scope.span_id
+    def ids(self) -> tuple[bytes, bytes]:
+        return self._ids if self._ids is not None else self.scope.ids
 
     @property
     def live(self) -> Recording | None:
@@ -84,7 +80,7 @@ class UsageSpan(Span):
         (self._parent or self.scope).identify(identity)
 
     def get_span_context(self) -> SpanContext:
-        return span_context(self.trace_id, self.span_id) if self._scope is not None else INVALID_SPAN_CONTEXT
+        return span_context(*self.ids) if self._scope is not None else INVALID_SPAN_CONTEXT
 
     def is_recording(self) -> bool:
         return self._scope is not None and not self._ended
@@ -147,7 +143,7 @@ class UsageSpan(Span):
         self._parent = current()
         self._scope = self._parent.scope if self._parent is not None else UsageScope(recorder)
         if self._parent is not None:
-            self._ids = self._parent.trace_id, new_span_id()
+            self._ids = self._parent.ids[0], new_span_id()
         self._token = enter(self)
 
     @guarded(None)
@@ -170,9 +166,8 @@ class UsageSpan(Span):
                     WorkFacts(name, failed, scope.template),
                     identity,
                     scope.inherited() | own,
-                    self.trace_id,
-                    self.span_id,
-                    self._parent.span_id if self._parent is not None else b"",
+                    *self.ids,
+                    self._parent.ids[1] if self._parent is not None else b"",
                     self._started,
                     end,
                     scope.made_id,
