@@ -1,14 +1,14 @@
 """What spans have in common: the facts that come again from request to request, and the attributes they amount to.
 
-A span is recorded as such facts and as what is its own (ids, times, sizes). The facts are plain values, hashable and equal
-where they amount to the same; so what they amount to is worked out, checked against the schema, redacted and encoded
-once, and remembered for the spans that come after. All of it is pure.
+A span is recorded as such facts and as what is its own (ids, times, sizes). The facts are plain values, hashable and
+equal where they amount to the same; so what they amount to is worked out, checked against the schema, redacted and
+encoded once, and remembered for the spans that come after. All of it is pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from .allowlist import span_name
 from .config import UsageConfig

@@ -125,7 +125,7 @@ class SpanMaker:
     def _own(self, span: UsageReadableSpan) -> Attributes:
         kind = span.facts.kind.value
         made = {} if span.made_id is None else {"usage.request.id": span.made_id}
-        allowed = filter_attributes(kind, made | span.own, self.drops)
+        allowed = filter_attributes(kind, {**made, **span.own}, self.drops)
         allowed.pop("usage.kind", None)  # of which a span has one
         self._distinct.fold(kind, allowed, self.drops, _verified_customer(span.identity))
         if span.identity.provenance == "unverified":

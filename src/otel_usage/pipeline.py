@@ -40,8 +40,8 @@ class Pipeline:
         redactor = Redactor(self._drops, email_addresses=config.email_addresses)
         resource = service_resource(redactor, self._drops)
         exporter = open_exporter(config, redactor)
-        # From the last stage to the first: each is handed the one it feeds. What was recorded becomes a span that the
-        # schema allows, without secrets, behind the queue: no request pays for that, and nothing is sent or kept before.
+        # From the last stage to the first: each is handed the one it feeds. Behind the queue, what was recorded becomes
+        # a span that the schema allows, without secrets: no request pays for that, and nothing is sent or kept before.
         # What cannot be kept as bytes is not kept on disk.
         self.delivery: Final = CircuitBreakingSpanProcessor(
             exporter,

@@ -42,7 +42,7 @@ class UsageReadableSpan(ReadableSpan, Recorded):
         "span_id", "started", "trace_id",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # by position, which costs half: one is made for each request
         self,
         maker: SpanMaker,
         facts: Facts,
@@ -98,6 +98,11 @@ class UsageReadableSpan(ReadableSpan, Recorded):
             raise AttributeError(name)
         ReadableSpan.__init__(self, **self.maker.parts(self))
         return getattr(self, name)
+
+
+def finished(span: ReadableSpan | Recorded) -> ReadableSpan:
+    """What is in the queue, as a span."""
+    return span.finished() if isinstance(span, Recorded) else span
 
 
 def span_context(trace_id: bytes, span_id: bytes, remote: bool = False) -> SpanContext:

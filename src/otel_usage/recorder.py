@@ -13,13 +13,13 @@ from .config import FlushMode, UsageConfig
 from .errors import ConfigError
 from .guard import report
 from .hosts import HostPatterns
-from .identity import UsageIdentity
 from .keyed_hash import KeyedHash
 from .ledger import DropCounter
 from .maker import SpanMaker
 from .named_callable import NamedCallable
 from .readable import Recorded
 from .request_facts import headers_for
+from .said import Callers
 
 
 class Recorder:
@@ -54,12 +54,10 @@ class Recorder:
         self.waiting = waiting
         self.maker: Final = SpanMaker(config, resource, drops)
         self.delivers_each = config.flush is FlushMode.REQUEST
-        self.hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
         self.hash_user_agent = KeyedHash(config.user_agent_pepper) if config.user_agent_pepper else None
         self.reasons = config.known_reasons
-        self.auth_kinds = config.known_auth_kinds
-        self.identities: dict[tuple[object, ...], UsageIdentity] = {}
-        """What ``identify()`` has made of the same words before."""
+        hash_key = KeyedHash(config.key_pepper) if config.key_pepper else None
+        self.callers: Final = Callers(config.known_auth_kinds, hash_key, drops)
         self.baggage = UsageBaggage(
             AttributionSigner(config.baggage_keys, HostPatterns("USAGE_BAGGAGE_AUDIENCE", config.baggage_audience)),
             HostPatterns("USAGE_BAGGAGE_HOSTS", config.baggage_hosts),

@@ -7,35 +7,19 @@ does nothing outside of one or when usage is off, and never raises.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final
 from uuid import UUID
 
 from .facts import ModelFacts
 from .guard import guarded
-from .identity import KEY_OF, UsageIdentity, beyond_claim, coerce_tier
+from .identity import UsageIdentity
 from .ids import new_span_id
-from .ledger import Drops, NotedDrops
 from .readable import UsageReadableSpan
 from .request import UsageRequest
 from .runtime import active
-from .schema import (
-    BY_KEY,
-    CACHE_STATUSES,
-    CACHE_TIERS,
-    LIMIT_DECISIONS,
-    ORIGIN_KINDS,
-    PROVENANCES,
-    UsageEvent,
-)
+from .said import Words, known_word, of_type
+from .schema import BY_KEY, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
 from .scope import UsageScope, current
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
-
-T = TypeVar("T")
-
-IDENTITIES_LIMIT: Final = 16_384
-"""Identities that are remembered at most: then all are forgotten. To make one again takes 5 µs."""
 
 LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
@@ -69,70 +53,13 @@ def identify(
             ``unavailable`` (what is missing could not be read).
     """
     here = current()
-    if here is not None:
-        here.identify(
-            identity or _identity(here.scope.recorder, customer_id, tier, plan, auth_kind, principal, provenance)
-        )
-
-
-def _identity(
-    recorder: Recorder,
-    customer_id: object,
-    tier: object,
-    plan: object,
-    auth_kind: object,
-    principal: object,
-    provenance: object,
-) -> UsageIdentity:
-    """What these words amount to. Remembered where nothing was wrong with them: a customer calls again."""
-    secret = principal if type(principal) is str else _of(recorder.drops, "usage.principal.id", principal, str)
-    principal_id = recorder.hash_key(secret) if recorder.hash_key is not None and secret else None
-    # The types that are looked at here are those of which different ones are equal, such as 1 and True.
-    usual = type(customer_id) is str and (tier is None or type(tier) is int)
-    words = (customer_id, tier, plan, auth_kind, principal_id, provenance)
-    try:
-        found = recorder.identities.get(words) if usual else None
-    except TypeError:  # a word that cannot be a key
-        found, usual = None, False
-    if found is not None:
-        return found
-    noted = NotedDrops()
-    made = _made(noted, recorder.auth_kinds, *words)
-    for name in noted.names:
-        recorder.drops.add(name)
-    if usual and not noted.names:
-        if len(recorder.identities) >= IDENTITIES_LIMIT:
-            recorder.identities.clear()
-        recorder.identities[words] = made
-    return made
-
-
-def _made(
-    drops: Drops,
-    auth_kinds: frozenset[str],
-    customer_id: object,
-    tier: object,
-    plan: object,
-    auth_kind: object,
-    principal_id: str | None,
-    provenance: object,
-) -> UsageIdentity:
-    account = _of(drops, "usage.customer.id", customer_id, (str, int, UUID))
-    kind = _known(drops, "usage.auth.kind", auth_kind, auth_kinds)
-    facts = {
-        "customer_id": None if account is None else str(account) or None,
-        "plan": _of(drops, "usage.plan", plan, str),
-        "principal_id": principal_id,
-    }
-    for name in beyond_claim(kind).intersection(facts):
-        if facts[name] is not None:
-            drops.add(KEY_OF[name])
-    return UsageIdentity(
-        **facts,
-        tier=_tier(drops, tier) if provenance != "unavailable" else None,
-        auth_kind=kind,
-        provenance=_known(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
-    )
+    if here is None:
+        return
+    if identity is None:
+        callers = here.scope.recorder.callers
+        principal_id = callers.principal(principal)
+        identity = callers.identity(Words(customer_id, tier, plan, auth_kind, principal_id, provenance))
+    here.identify(identity)
 
 
 @guarded(None)
@@ -141,7 +68,7 @@ def reject(reason: str) -> None:
     here = current()
     if here is not None and isinstance(here.scope, UsageRequest) and here.scope.closed_at is None:
         recorder = here.scope.recorder
-        here.scope.reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons) or here.scope.reason
+        here.scope.reason = known_word(recorder.drops, "usage.reason", reason, recorder.reasons) or here.scope.reason
 
 
 @guarded(None)
@@ -165,9 +92,9 @@ def annotate(
         return
     request, drops = here.scope, here.scope.recorder.drops
     found = {
-        "usage.cache.tier": _known(drops, "usage.cache.tier", cache_tier, CACHE_TIERS),
-        "usage.origin.kind": _known(drops, "usage.origin.kind", origin_kind, ORIGIN_KINDS),
-        "usage.domain": _of(drops, "usage.domain", domain, str),
+        "usage.cache.tier": known_word(drops, "usage.cache.tier", cache_tier, CACHE_TIERS),
+        "usage.origin.kind": known_word(drops, "usage.origin.kind", origin_kind, ORIGIN_KINDS),
+        "usage.domain": of_type(drops, "usage.domain", domain, str),
     }
     said = {key: value for key, value in found.items() if value is not None}
     request.annotations = tuple((dict(request.annotations) | said).items())
@@ -240,7 +167,7 @@ def record_llm(
         return
     here = current()
     scope = here.scope if here is not None else UsageScope(recorder)
-    known_reason = _known(recorder.drops, "usage.reason", reason, recorder.reasons)
+    known_reason = known_word(recorder.drops, "usage.reason", reason, recorder.reasons)
     end = time.time_ns()
     took = round(duration * 1e9) if 0.0 <= duration < LONGEST_CALL else 0
     if here is not None:
@@ -249,10 +176,10 @@ def record_llm(
     else:
         (trace_id, span_id), parent_id = scope.ids, b""
     who = (
-        _of(recorder.drops, "gen_ai.provider.name", provider, str),
-        _of(recorder.drops, "gen_ai.request.model", model, str),
+        of_type(recorder.drops, "gen_ai.provider.name", provider, str),
+        of_type(recorder.drops, "gen_ai.request.model", model, str),
     )
-    step = _of(recorder.drops, "usage.llm.stage", stage, str)
+    step = of_type(recorder.drops, "usage.llm.stage", stage, str)
     own: dict[str, Any] = {
         "gen_ai.usage.input_tokens": input_tokens,
         "gen_ai.usage.output_tokens": output_tokens,
@@ -288,33 +215,5 @@ def _event(event: UsageEvent, facts: dict[str, Any], values: tuple[str, ...] | N
     if here is None:
         return
     key, value = list(facts.items())[-1]
-    if values is None or _known(here.scope.recorder.drops, key, value, values) is not None:
+    if values is None or known_word(here.scope.recorder.drops, key, value, values) is not None:
         here.event(event.value, facts)
-
-
-def _known(drops: Drops, key: str, value: str | None, values: frozenset[str] | tuple[str, ...]) -> str | None:
-    """``value`` if it is a known one, else None, counted: a misspelt word must not become a value of its own."""
-    word = _of(drops, key, value, str)
-    if word is None or word in values:
-        return word
-    drops.add(key)
-    return None
-
-
-def _of(drops: Drops, key: str, value: T | None, types: type | tuple[type, ...]) -> T | None:
-    """``value`` if it is of one of ``types``, else None, counted: one bad argument must not cost the good ones.
-
-    A string is plain then, also where it was a member of an enum.
-    """
-    if value is None or isinstance(value, bool) or not isinstance(value, types):
-        if value is not None:
-            drops.add(key)
-        return None
-    return cast("T", str.__str__(value)) if isinstance(value, str) else value
-
-
-def _tier(drops: Drops, tier: object) -> int | None:
-    found = coerce_tier(tier, None)
-    if found is None and tier is not None:
-        drops.add("usage.tier")
-    return found

@@ -13,11 +13,12 @@ from opentelemetry.context import get_current
 
 from .error_type import type_name
 from .facts import RequestFacts
+from .forms import OTHER
 from .guard import report
 from .identity import UNKNOWN, UsageIdentity
 from .ids import new_trace_id
 from .readable import Recorded, UsageReadableSpan
-from .request_facts import method_of, personal_facts, sentry_trace_id, trace_id_of
+from .request_facts import METHODS, personal_facts, sentry_trace_id, trace_id_of
 from .schema import BY_KEY
 from .scope import UsageScope
 
@@ -90,7 +91,7 @@ class UsageRequest(UsageScope, Recorded):
         self._headers = headers
         self._peer = peer
         self.carrier = carrier
-        self.method = method_of(method)
+        self.method = METHODS.get(method, OTHER)
         if "traceparent" in headers:
             self.remote_trace_id = trace_id_of(headers["traceparent"])
         if attribution is not None:
@@ -155,7 +156,9 @@ class UsageRequest(UsageScope, Recorded):
             self._ask()
         if self.status is None and not self.client_gone:
             self.status, self.complete, self.sent = 500, True, 0
-        super().close()
+        self.closed_at = time.perf_counter_ns()
+        if self._waiting:
+            self._attribute()
         self._whose = self.identity  # what is said later is for what comes later
         if self._first_byte is None and get_current():  # it may hold a span to link to
             self._bound()
@@ -229,7 +232,12 @@ class UsageRequest(UsageScope, Recorded):
             self._task = task
 
     def elsewhere(self) -> bool:
-        task = _task() if self._task is not None else None
+        if self._task is None:
+            return False
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # as above
+            return False
         return not (task is None or task is self._task or (self._tasks is not None and task in self._tasks))
 
     def inherited(self) -> dict[str, Any]:
@@ -271,10 +279,3 @@ class UsageRequest(UsageScope, Recorded):
         if recorder.hash_user_agent is not None and headers.get("user-agent"):
             own["usage.user_agent.hash"] = recorder.hash_user_agent(headers["user-agent"])
         return own
-
-
-def _task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no loop runs on this thread, or it is not asyncio's
-        return None

@@ -37,7 +37,7 @@ def headers_for(personal: frozenset[str], *, agent: bool) -> frozenset[str]:
     return _HEADERS | wanted | ({"user-agent"} if agent else frozenset())
 
 
-_METHODS: Final = {method: method for method in HTTP_METHODS}
+METHODS: Final[Mapping[str, str]] = {method: method for method in HTTP_METHODS}
 _VERSION: Final = re.compile(r"v[0-9]+(?:[._][0-9]+)?(?:alpha|beta|rc)?[0-9]*")
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"(https?)://(.{1,300})", re.IGNORECASE)
@@ -53,7 +53,7 @@ _SENTRY_TRACE: Final = re.compile(r"([0-9a-f]{32})(?:-[0-9a-f]{16}(?:-[01])?)?")
 
 def method_of(method: str) -> str:
     """The method as it is recorded: its name, or ``_OTHER`` for one that is not known."""
-    return _METHODS.get(method, OTHER)
+    return METHODS.get(method, OTHER)
 
 
 def host_of(host: str | None) -> str | None:

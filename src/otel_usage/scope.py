@@ -75,8 +75,8 @@ class _Aside(Enum):
 class UsageScope:
     """Identity, trace and unfinished business of one unit of work."""
 
-    # Of two threads that say something of one scope at the same time, neither's word may be lost. One lock for all: it is
-    # held for a microsecond, and one for each would cost each request. Re-entrant, because a finalizer that runs in
+    # Of two threads that say something of one scope at the same time, neither's word may be lost. One lock for all: it
+    # is held for a microsecond, and one for each would cost each request. Re-entrant, because a finalizer that runs in
     # between may say something too.
     _lock = threading.RLock()
 

@@ -14,7 +14,7 @@ from ..facts import WorkFacts
 from ..maker import SpanMaker
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
-from ..readable import Recorded, UsageReadableSpan
+from ..readable import Recorded, UsageReadableSpan, finished
 from . import wire
 from .outcome import Prepared
 from .redacting import Redactor
@@ -41,7 +41,7 @@ class Encoder:
         """A payload of all ``spans`` that can be written as OTLP. Never raises."""
         parts, count = [], 0
         for start in range(0, len(spans), SLICE):
-            for part, encoded in self._encode([_finished(span) for span in spans[start : start + SLICE]]):
+            for part, encoded in self._encode([finished(span) for span in spans[start : start + SLICE]]):
                 parts.append(encoded)
                 count += part
             yield_interpreter()
@@ -109,7 +109,3 @@ class Encoder:
             return encode_spans([self._redactor.span(span) for span in spans]).SerializeToString()
         except Exception:  # protobuf's own: a lone surrogate, a number beyond 64 bits, an id of a wrong length
             return None
-
-
-def _finished(span: ReadableSpan | Recorded) -> ReadableSpan:
-    return span.finished() if isinstance(span, Recorded) else span

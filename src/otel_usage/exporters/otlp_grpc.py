@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from .._version import __version__
 from ..config import is_loopback
 from ..payload import EncodedPayload, Payload
+from ..readable import Recorded
 from .encoder import Encoder
 from .outcome import (
     LONGEST_PATIENCE,
@@ -56,7 +57,7 @@ class OtlpGrpcExporter(UsageExporter):
         self._call: Any = None
         self._connect()
 
-    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
+    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         return self._encode(spans)
 
     def deliver(self, payload: Payload) -> Outcome:

@@ -23,6 +23,7 @@ from .._version import __version__
 from ..config import is_loopback
 from ..errors import ConfigError
 from ..payload import EncodedPayload, Payload
+from ..readable import Recorded
 from .encoder import Encoder
 from .outcome import (
     LONGEST_PATIENCE,
@@ -69,7 +70,7 @@ class OtlpHttpExporter(UsageExporter):
         }
         self._connect()
 
-    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
+    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         return self._encode(spans)
 
     def deliver(self, payload: Payload) -> Outcome:

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..payload import Payload, SpanPayload
+from ..readable import Recorded, finished
 
 LONGEST_PATIENCE = 60.0
 """Seconds that a sink's own wish to be left alone is followed at most."""
@@ -100,7 +101,7 @@ class UsageExporter(SpanExporter):
     """Whether its payloads are bytes, which can be kept on disk."""
 
     @abstractmethod
-    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
+    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         """Make spans into what is sent. Never raises."""
 
     @abstractmethod
@@ -128,8 +129,8 @@ class _PlainExporter(UsageExporter):
 
     durable = False
 
-    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
-        return Prepared(SpanPayload(spans))
+    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+        return Prepared(SpanPayload([finished(span) for span in spans]))
 
 
 class ForeignExporter(_PlainExporter):

@@ -72,8 +72,8 @@ class SpanWriter:
         self.maker: Final = maker
         self._redactor = redactor
         self._callers: dict[UsageIdentity, _Caller] = {}
-        # What a request amounts to depends on the kind of credential (`usage.origin.kind`), and callers who are verified
-        # have names of their own (`distinct.py`).
+        # What a request amounts to depends on the kind of credential (`usage.origin.kind`), and callers who are
+        # verified have names of their own (`distinct.py`).
         self._known: dict[tuple[str | None, bool], dict[Facts, _Learned]] = {}
         self._room = FACTS_LIMIT
         self._own = {facts: self._writers(kind) for facts, kind in _KINDS.items()}
@@ -174,7 +174,7 @@ class SpanWriter:
 
         def write(value: Any) -> bytes:
             accepted = accept(value)
-            if accepted is None:
+            if not isinstance(accepted, str):
                 return self._left_out(key, value)
             return encoded(redacted(key, accepted))
 

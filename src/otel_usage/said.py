@@ -1,0 +1,117 @@
+"""What an application says of a caller in plain words, and the identities that those amount to."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeVar, cast
+from uuid import UUID
+
+from .identity import KEY_OF, UsageIdentity, beyond_claim, coerce_tier
+from .keyed_hash import KeyedHash
+from .ledger import Drops, NotedDrops
+from .schema import PROVENANCES
+
+T = TypeVar("T")
+
+CALLERS_LIMIT: Final = 16_384
+"""Identities that are remembered at most: then all are forgotten. To make one again takes 5 µs."""
+
+
+_ACCOUNTS: Final[tuple[type[object], ...]] = (str, int, UUID)
+
+
+class Words(NamedTuple):
+    """The arguments of ``identify()``, as they came: of whatever type, whatever they promise to be."""
+
+    customer_id: object
+    tier: object
+    plan: object
+    auth_kind: object
+    principal_id: str | None
+    """The keyed hash of the credential, which is not kept itself."""
+    provenance: object
+
+
+class Callers:
+    """Makes identities of words, and remembers those that nothing was wrong with: a customer calls again."""
+
+    def __init__(self, auth_kinds: frozenset[str], hash_key: KeyedHash | None, drops: Drops) -> None:
+        """``auth_kinds``: those that are known; ``hash_key`` makes principals, None: there are none; ``drops`` counts
+        the words that are none.
+        """
+        self._auth_kinds = auth_kinds
+        self._hash_key = hash_key
+        self._drops = drops
+        self._known: dict[Words, UsageIdentity] = {}
+
+    def principal(self, secret: object) -> str | None:
+        """A credential's keyed hash."""
+        if type(secret) is not str:
+            secret = of_type(self._drops, "usage.principal.id", secret, str)
+        return self._hash_key(secret) if self._hash_key is not None and isinstance(secret, str) and secret else None
+
+    def identity(self, words: Words) -> UsageIdentity:
+        """What ``words`` amount to."""
+        # The types that are looked at are those of which different ones may be equal, such as 1 and True.
+        usual = type(words.customer_id) is str and (words.tier is None or type(words.tier) is int)
+        try:
+            found = self._known.get(words) if usual else None
+        except TypeError:  # a word that cannot be looked up
+            found, usual = None, False
+        return found if found is not None else self._made(words, remember=usual)
+
+    def _made(self, words: Words, *, remember: bool) -> UsageIdentity:
+        noted = NotedDrops()
+        made = self._read(words, noted)
+        for name in noted.names:
+            self._drops.add(name)
+        if remember and not noted.names:
+            if len(self._known) >= CALLERS_LIMIT:
+                self._known.clear()
+            self._known[words] = made
+        return made
+
+    def _read(self, words: Words, drops: Drops) -> UsageIdentity:
+        account = of_type(drops, "usage.customer.id", words.customer_id, _ACCOUNTS)
+        kind = known_word(drops, "usage.auth.kind", words.auth_kind, self._auth_kinds)
+        facts = {
+            "customer_id": None if account is None else str(account) or None,
+            "plan": of_type(drops, "usage.plan", words.plan, str),
+            "principal_id": words.principal_id,
+        }
+        for name in beyond_claim(kind).intersection(facts):
+            if facts[name] is not None:
+                drops.add(KEY_OF[name])
+        return UsageIdentity(
+            **facts,
+            tier=_tier(drops, words.tier) if words.provenance != "unavailable" else None,
+            auth_kind=kind,
+            provenance=known_word(drops, "usage.identity.provenance", words.provenance, PROVENANCES) or "unverified",
+        )
+
+
+def known_word(drops: Drops, key: str, value: object, values: frozenset[str] | tuple[str, ...]) -> str | None:
+    """``value`` if it is a known one, else None, counted: a misspelt word must not become a value of its own."""
+    word = of_type(drops, key, value, str)
+    if word is None or word in values:
+        return word
+    drops.add(key)
+    return None
+
+
+def of_type(drops: Drops, key: str, value: object, types: type[T] | tuple[type[T], ...]) -> T | None:
+    """``value`` if it is of one of ``types``, else None, counted: one bad argument must not cost the good ones.
+
+    A string is plain then, also where it was a member of an enum.
+    """
+    if value is None or isinstance(value, bool) or not isinstance(value, types):
+        if value is not None:
+            drops.add(key)
+        return None
+    return cast("T", str.__str__(value)) if isinstance(value, str) else value
+
+
+def _tier(drops: Drops, tier: object) -> int | None:
+    found = coerce_tier(tier, None)
+    if found is None and tier is not None:
+        drops.add("usage.tier")
+    return found
