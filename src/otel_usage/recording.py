@@ -17,7 +17,7 @@ from .ids import new_span_id
 from .readable import UsageReadableSpan
 from .request import UsageRequest
 from .runtime import active
-from .said import Words, known_word, of_type
+from .said import known_word, of_type
 from .schema import BY_KEY, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
 from .scope import UsageScope, current
 
@@ -53,13 +53,9 @@ def identify(
             ``unavailable`` (what is missing could not be read).
     """
     here = current()
-    if here is None:
-        return
-    if identity is None:
-        callers = here.scope.recorder.callers
-        principal_id = callers.principal(principal)
-        identity = callers.identity(Words(customer_id, tier, plan, auth_kind, principal_id, provenance))
-    here.identify(identity)
+    if here is not None:
+        words = customer_id, tier, plan, auth_kind, principal, provenance
+        here.identify(identity or here.recorder.callers.identity(words))
 
 
 @guarded(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Final, TypeVar, cast
 from uuid import UUID
 
 from .identity import KEY_OF, UsageIdentity, beyond_claim, coerce_tier
@@ -15,20 +15,16 @@ T = TypeVar("T")
 CALLERS_LIMIT: Final = 16_384
 """Identities that are remembered at most: then all are forgotten. To make one again takes 5 µs."""
 
+LONGEST_WORDS: Final = 1024
+"""Characters of words that are remembered, in all: a client chooses how long its headers are."""
+
 
 _ACCOUNTS: Final[tuple[type[object], ...]] = (str, int, UUID)
 
 
-class Words(NamedTuple):
-    """The arguments of ``identify()``, as they came: of whatever type, whatever they promise to be."""
-
-    customer_id: object
-    tier: object
-    plan: object
-    auth_kind: object
-    principal_id: str | None
-    """The keyed hash of the credential, which is not kept itself."""
-    provenance: object
+Words = tuple[object, object, object, object, object, object]
+"""Customer, tier, plan, kind of authentication, credential and provenance: the arguments of ``identify()``, as they came,
+of whatever type."""
 
 
 class Callers:
@@ -43,16 +39,11 @@ class Callers:
         self._drops = drops
         self._known: dict[Words, UsageIdentity] = {}
 
-    def principal(self, secret: object) -> str | None:
-        """A credential's keyed hash."""
-        if type(secret) is not str:
-            secret = of_type(self._drops, "usage.principal.id", secret, str)
-        return self._hash_key(secret) if self._hash_key is not None and isinstance(secret, str) and secret else None
-
     def identity(self, words: Words) -> UsageIdentity:
         """What ``words`` amount to."""
+        customer, tier = words[0], words[1]
         # The types that are looked at are those of which different ones may be equal, such as 1 and True.
-        usual = type(words.customer_id) is str and (words.tier is None or type(words.tier) is int)
+        usual = type(customer) is str and (tier is None or type(tier) is int)
         try:
             found = self._known.get(words) if usual else None
         except TypeError:  # a word that cannot be looked up
@@ -64,28 +55,30 @@ class Callers:
         made = self._read(words, noted)
         for name in noted.names:
             self._drops.add(name)
-        if remember and not noted.names:
+        if remember and not noted.names and sum(len(word) for word in words if isinstance(word, str)) <= LONGEST_WORDS:
             if len(self._known) >= CALLERS_LIMIT:
                 self._known.clear()
             self._known[words] = made
         return made
 
     def _read(self, words: Words, drops: Drops) -> UsageIdentity:
-        account = of_type(drops, "usage.customer.id", words.customer_id, _ACCOUNTS)
-        kind = known_word(drops, "usage.auth.kind", words.auth_kind, self._auth_kinds)
+        customer, tier, plan, auth_kind, principal, provenance = words
+        account = of_type(drops, "usage.customer.id", customer, _ACCOUNTS)
+        kind = known_word(drops, "usage.auth.kind", auth_kind, self._auth_kinds)
+        secret = of_type(drops, "usage.principal.id", principal, str)
         facts = {
             "customer_id": None if account is None else str(account) or None,
-            "plan": of_type(drops, "usage.plan", words.plan, str),
-            "principal_id": words.principal_id,
+            "plan": of_type(drops, "usage.plan", plan, str),
+            "principal_id": self._hash_key(secret) if self._hash_key is not None and secret else None,
         }
         for name in beyond_claim(kind).intersection(facts):
             if facts[name] is not None:
                 drops.add(KEY_OF[name])
         return UsageIdentity(
             **facts,
-            tier=_tier(drops, words.tier) if words.provenance != "unavailable" else None,
+            tier=_tier(drops, tier) if provenance != "unavailable" else None,
             auth_kind=kind,
-            provenance=known_word(drops, "usage.identity.provenance", words.provenance, PROVENANCES) or "unverified",
+            provenance=known_word(drops, "usage.identity.provenance", provenance, PROVENANCES) or "unverified",
         )
 
 

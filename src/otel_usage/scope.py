@@ -51,6 +51,10 @@ class Recording(Protocol):
         """The scope that the place belongs to."""
 
     @property
+    def recorder(self) -> Recorder:
+        """The scope's."""
+
+    @property
     def ids(self) -> tuple[bytes, bytes]:
         """The trace of new spans, 16 bytes, and the span that they become children of, 8 bytes."""
 
@@ -274,6 +278,10 @@ class Inherited:
     """
 
     place: Recording
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.place.recorder
 
     @property
     def scope(self) -> UsageScope:

@@ -25,6 +25,8 @@ from .scope import EVENT_LIMIT, Event, Recording, UsageScope, current, enter, le
 if TYPE_CHECKING:
     from contextvars import Token
 
+    from .recorder import Recorder
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -56,6 +58,10 @@ class UsageSpan(Span):
     def scope(self) -> UsageScope:
         assert self._scope is not None  # current() only ever returns a span that has been entered
         return self._scope
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.scope.recorder
 
     @property
     def ids(self) -> tuple[bytes, bytes]:

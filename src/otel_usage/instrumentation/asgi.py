@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import Token
-
-from opentelemetry.context import Context
 
 from ..baggage import restore_baggage, shed_baggage
 from ..guard import guarded, report
 from ..request import UsageRequest
 from ..runtime import active
-from ..scope import CURRENT, Recording, leave
+from ..scope import CURRENT, leave
 from .carrier import REQUEST_KEY, joining, request_of
 from .exchange import EXCHANGES, Exchange, Message, Receive, Scope, Send, aside
 
@@ -38,26 +35,22 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         await _beside(app, scope, receive, send)
         return
     request = exchange.request
+    failure: BaseException | None = None
     token, shed = CURRENT.set(request), shed_baggage()
     request.works_here()
     try:
         await app(scope, exchange.receive, exchange.send)
     except BaseException as error:
+        failure = error
         exchange.failed(error)
-        _end(exchange, token, shed)
-        if isinstance(error, Exception):
-            await exchange.delivered()
         raise
-    _end(exchange, token, shed)
-    if request.recorder.delivers_each:
-        await exchange.delivered()
-
-
-def _end(exchange: Exchange, token: Token[Recording | None], shed: Token[Context] | None) -> None:
-    if shed is not None:
-        restore_baggage(shed)
-    leave(token)
-    exchange.close()
+    finally:
+        if shed is not None:
+            restore_baggage(shed)
+        leave(token)
+        exchange.close()
+        if request.recorder.delivers_each and (failure is None or isinstance(failure, Exception)):
+            await exchange.delivered()
 
 
 def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:

@@ -53,13 +53,19 @@ def headers_of(sent: Iterable[tuple[bytes, bytes]], names: frozenset[str]) -> di
     """The headers of these names. Several of one name are one list (RFC 9110, section 5.3)."""
     wanted = _by_bytes(names)
     found: dict[str, str] = {}
+    several: dict[str, list[str]] = {}
     for name, value in sent:
         key = wanted.get(name)
         if key is None and not name.islower():  # not every server keeps to ASGI's lower case
             key = wanted.get(name.lower())
         if key is not None:
             text = value.decode("latin-1")
-            found[key] = f"{found[key]}, {text}" if key in found else text
+            if key in found:
+                several.setdefault(key, [found[key]]).append(text)
+            else:
+                found[key] = text
+    for key, values in several.items():
+        found[key] = ", ".join(values)
     return found
 
 
