@@ -86,7 +86,7 @@ def facts() -> dict[str, Any]:
 
 def hooked(entry: Any) -> bool:
     while hasattr(entry, "__wrapped__"):
-        if type(entry).__module__.startswith("otel_usage"):
+        if getattr(entry, "__globals__", {}).get("__name__", "").startswith("otel_usage"):
             return True
         entry = entry.__wrapped__
     return False

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 import wrapt
 from opentelemetry.instrumentation.utils import unwrap
 
 from otel_usage.guard import internal_errors
+from otel_usage.instrumentation import bridges, flask, httpx, peers, starlette, threads
 from otel_usage.instrumentation.hooks import Hook, HookSet
 
 SOURCE = """
@@ -58,8 +64,17 @@ def says(word: str) -> Callable[..., Any]:
     return wrapper
 
 
+def adds(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A layer that does the same."""
+
+    def layer(original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: [word, *original(*args)]
+
+    return layer
+
+
 def hooks(library: Import, *paths: str) -> HookSet:
-    return HookSet(tuple(Hook(library.__name__, path, says("ours")) for path in paths or ("Client.send",)))
+    return HookSet(tuple(Hook(library.__name__, path, adds("ours")) for path in paths or ("Client.send",)))
 
 
 def test_a_hook_waits_for_its_library_and_does_not_import_it(library: Import) -> None:
@@ -74,7 +89,7 @@ def test_a_library_that_is_imported_after_the_removal_is_left_alone(library: Imp
     ours = hooks(library)
     ours.install()
     ours.remove()
-    assert not isinstance(vars(library().Client)["send"], wrapt.ObjectProxy)
+    assert not hasattr(vars(library().Client)["send"], "__wrapped__")
     assert library().Client().send("x") == ["x"]
 
 
@@ -122,6 +137,51 @@ def test_a_function_that_this_version_of_the_library_does_not_have_of_its_own_is
     ours.remove()
     assert module.Child().send("x") == ["x"]
     assert internal_errors() == before, "which is nobody's error"
+
+
+EVERY_HOOK = (*starlette.HOOKS, *flask.HOOKS, *bridges.HOOKS, *peers.HOOKS, *httpx.HOOKS, *threads.HOOKS)
+
+
+@pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated")
+@pytest.mark.parametrize("hook", EVERY_HOOK, ids=lambda hook: f"{hook.module}:{hook.path}")
+def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook: Hook) -> None:
+    holder: Any = import_module(hook.module)
+    *parents, name = hook.path.split(".")
+    for parent in parents:
+        holder = getattr(holder, parent)
+    original, ours = vars(holder)[name], HookSet((hook,))
+    ours.install()
+    try:
+        found = vars(holder)[name]
+        assert found is not original
+        assert found.__wrapped__ is original
+        assert (found.__module__, found.__qualname__) == (original.__module__, original.__qualname__)
+        assert inspect.iscoroutinefunction(found) == inspect.iscoroutinefunction(original), "servers ask"
+        assert inspect.signature(found) == inspect.signature(original)
+        assert not isinstance(found, wrapt.ObjectProxy), "it would take longer, and be `unwrap`'s to take"
+        parameters = inspect.signature(original).parameters.values()
+        named = {each.name: None for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
+        unnamed = [None for each in parameters if each.kind is each.POSITIONAL_ONLY]
+        inspect.signature(found, follow_wrapped=False).bind(*unnamed, **named)
+    finally:
+        ours.remove()
+    assert vars(holder)[name] is original
+
+
+@pytest.mark.parametrize("kind", ["mock", "bound method", "partial method", "class method"])
+def test_a_method_that_is_no_function_is_called_as_it_would_be_without_us(library: Import, kind: str) -> None:
+    module, ours = library(), hooks(library)
+    original = module.Client.send = {
+        "mock": mock.MagicMock(side_effect=lambda what: [what]),
+        "bound method": module.Child().send,
+        "partial method": functools.partialmethod(lambda self, word, what: [word, what], "partial"),
+        "class method": classmethod(lambda cls, what: [cls.__name__, what]),
+    }[kind]
+    without = module.Client().send("x")
+    ours.install()
+    assert module.Client().send("x") == ["ours", *without]
+    ours.remove()
+    assert vars(module.Client)["send"] is original
 
 
 class TestForeignWrappers:
@@ -197,3 +257,64 @@ class TestForeignWrappers:
         assert module.Client().send("x") == ["ours", "x"], "once, and not twice"
         ours.remove()
         assert vars(module.Client)["send"] is original
+
+    @pytest.mark.parametrize("path", ["Client.static", "function"])
+    def test_a_function_that_is_no_method_keeps_ours_where_theirs_is_stripped(self, library: Import, path: str) -> None:
+        module, ours = library(), hooks(library, path)
+        holder, name = (module.Client, "static") if path == "Client.static" else (module, "function")
+        original = vars(holder)[name]
+        ours.install()
+        wrapt.wrap_function_wrapper(module, path, says("theirs"))
+        assert getattr(holder, name)("x") == ["theirs", "ours", "x"]
+        unwrap(holder, name)
+        assert getattr(holder, name)("x") == ["ours", "x"]
+        ours.remove()
+        assert vars(holder)[name] is original
+
+    def test_in_every_order_of_what_happens_each_takes_off_its_own(self, library: Import) -> None:
+        module, ours = library(), hooks(library)
+        original = vars(module.Client)["send"]
+
+        def wrap() -> None:
+            wrapt.wrap_function_wrapper(module, "Client.send", says("theirs"))
+
+        def strip() -> None:
+            unwrap(module.Client, "send")
+
+        for order in product((ours.install, ours.remove, wrap, strip), repeat=5):
+            on, theirs = False, 0
+            for step in order:
+                step()
+                on = step == ours.install or (on and step != ours.remove)
+                theirs = theirs + 1 if step is wrap else max(theirs - 1, 0) if step is strip else theirs
+                assert module.Client().send("x") == ["theirs"] * theirs + ["ours"] * on + ["x"], order
+            ours.remove()
+            for _ in range(theirs):
+                strip()
+            assert vars(module.Client)["send"] is original
+
+    def test_ours_is_not_taken_for_theirs_by_way_of_an_instance(self, library: Import) -> None:
+        module, ours = library(), hooks(library)
+        ours.install()
+        client = module.Client()
+        unwrap(client, "send")  # as the official instrumentation does for a client that it has not instrumented
+        assert client.send("x") == ["ours", "x"]
+        wrapt.wrap_function_wrapper(client, "send", says("theirs"))
+        assert client.send("x") == ["theirs", "ours", "x"]
+        for _ in range(2):
+            unwrap(client, "send")
+            assert client.send("x") == ["ours", "x"]
+        ours.remove()
+        assert module.Client().send("x") == ["x"]
+
+    def test_a_closure_that_has_copied_the_attributes_of_ours_is_somebody_elses(self, library: Import) -> None:
+        module, ours = library(), hooks(library)
+        ours.install()
+        beneath = module.Client.send
+        module.Client.send = closure = functools.wraps(beneath)(lambda self, what: ["closure", *beneath(self, what)])
+        ours.remove()
+        assert vars(module.Client)["send"] is closure
+        ours.install()
+        assert module.Client().send("x") == ["ours", "closure", "ours", "x"], "what is hidden does nothing while off"
+        ours.remove()
+        assert vars(module.Client)["send"] is closure

@@ -10,23 +10,35 @@ from typing import Any, Final
 
 from ..guard import guarded
 from .carrier import SCOPE_KEY
-from .hooks import Hook
+from .hooks import Function, Hook
 
 
-def _build(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    environ = wrapped(*args, **kwargs)
-    _tell(environ, *args, **kwargs)
-    return environ
+def _function(original: Function) -> Function:
+    def build_environ(scope: Any, *args: Any, **kwargs: Any) -> Any:
+        environ = original(scope, *args, **kwargs)
+        _tell(environ, scope)
+        return environ
+
+    return build_environ
+
+
+def _method(original: Function) -> Function:
+    def build_environ(self: Any, scope: Any, *args: Any, **kwargs: Any) -> Any:
+        environ = original(self, scope, *args, **kwargs)
+        _tell(environ, scope)
+        return environ
+
+    return build_environ
 
 
 @guarded(None)
-def _tell(environ: dict[str, Any], scope: Any, *_: Any, **__: Any) -> None:
+def _tell(environ: dict[str, Any], scope: Any) -> None:
     environ[SCOPE_KEY] = scope
 
 
 HOOKS: Final = (
-    Hook("a2wsgi.wsgi", "build_environ", _build),
-    Hook("asgiref.wsgi", "WsgiToAsgiInstance.build_environ", _build),
-    Hook("starlette.middleware.wsgi", "build_environ", _build),
-    Hook("uvicorn.middleware.wsgi", "build_environ", _build),
+    Hook("a2wsgi.wsgi", "build_environ", _function),
+    Hook("asgiref.wsgi", "WsgiToAsgiInstance.build_environ", _method),
+    Hook("starlette.middleware.wsgi", "build_environ", _function),
+    Hook("uvicorn.middleware.wsgi", "build_environ", _function),
 )

@@ -5,22 +5,30 @@ Tested with Flask 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
 from .carrier import REQUEST_KEY
-from .hooks import Hook
-from .wsgi import observe
+from .hooks import Function, Hook
+from .wsgi import Environ, StartResponse, observe
 
 
-def _call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return observe(wrapped, *args, **kwargs)
+def _entry(original: Function) -> Function:
+    def call(self: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return observe(MethodType(original, self), environ, start_response)
+
+    return call
 
 
-def _dispatch(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _matched()
-    return wrapped(*args, **kwargs)
+def _dispatch(original: Function) -> Function:
+    def full_dispatch_request(*args: Any, **kwargs: Any) -> Any:
+        _matched()
+        return original(*args, **kwargs)
+
+    return full_dispatch_request
 
 
 @guarded(None)
@@ -32,9 +40,12 @@ def _matched() -> None:
         request.matched(rule.rule)
 
 
-def _handle_exception(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _failed((*args, *kwargs.values()))
-    return wrapped(*args, **kwargs)
+def _handle_exception(original: Function) -> Function:
+    def handle_exception(*args: Any, **kwargs: Any) -> Any:
+        _failed((*args, *kwargs.values()))
+        return original(*args, **kwargs)
+
+    return handle_exception
 
 
 @guarded(None)
@@ -48,7 +59,7 @@ def _failed(arguments: tuple[Any, ...]) -> None:
 
 
 HOOKS: Final = (
-    Hook("flask.app", "Flask.__call__", _call),
+    Hook("flask.app", "Flask.__call__", _entry),
     Hook("flask.app", "Flask.full_dispatch_request", _dispatch),
     # Flask answers an exception that no handler took with a 500 of its own, and nobody outside sees it.
     Hook("flask.app", "Flask.handle_exception", _handle_exception),

@@ -1,13 +1,20 @@
-"""Wrappers that are put on a library's functions, lazily, and taken off again exactly.
+"""Layers that are put on a library's functions, lazily, and taken off again exactly.
 
-A hook is put *next to the original function*, beneath whatever else wraps it. The official instrumentations remove the
+A layer is put *next to the original function*, beneath whatever else wraps it. The official instrumentations remove the
 outermost wrapper of a function, whoever put it there; next to the original, ours is never the one they take.
+
+It is a plain function and no wrapper of wrapt's, such as those that others put above it: the four layers of a FastAPI
+request take 0.6 µs, and took 4.3 as wrapt's; the one of a call with httpx 0.06, and took 0.85. And `unwrap`, with which
+the official instrumentations remove what they have put on, takes wrapt's wrappers only: not ours, even where it is the
+outermost, or is found by way of an instance.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 import wrapt
@@ -16,23 +23,23 @@ from ..guard import guarded
 
 _PROXY: Final = getattr(wrapt, "BaseObjectProxy", wrapt.ObjectProxy)  # wrapt 2 split the base from ObjectProxy
 
-Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
-"""wrapt's signature: wrapped, instance, args, kwargs."""
+Function = Callable[..., Any]
+
+Layer = Callable[[Function], Function]
+"""Makes of a function the one that takes its place and calls it: of the same parameters, the instance among them, and
+``async`` where it is, which servers ask of an application's entry.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A wrapper and the function it belongs on."""
+    """A layer and the function it belongs on. No other hook is for the same function."""
 
     module: str
     """The module that is waited for. It is never imported for the hook's sake."""
     path: str
     """The function in the module, such as ``HTTPTransport.handle_request``."""
-    wrapper: Wrapper
-
-
-class _Layer(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs, not when it runs
-    """One of our wrappers: the class is how they are told from everybody else's."""
+    layer: Layer
 
 
 class HookSet:
@@ -40,7 +47,7 @@ class HookSet:
 
     def __init__(self, hooks: tuple[Hook, ...]) -> None:
         self._hooks: Final = hooks
-        self._installed: dict[Hook, tuple[_Place, _Layer]] = {}
+        self._installed: dict[Hook, tuple[_Place, Function]] = {}
         self._wanted = False
 
     def install(self) -> None:
@@ -52,12 +59,12 @@ class HookSet:
     def remove(self) -> None:
         """Take every hook off, and nothing else. A module imported later is left alone.
 
-        A wrapper that somebody has hidden in a closure is out of reach. It stays, and does nothing while usage is off.
+        A layer that somebody has hidden in a closure is out of reach. It stays, and does nothing while usage is off.
         """
         self._wanted = False
         while self._installed:
-            _, (place, layer) = self._installed.popitem()
-            _take_off(place, layer)
+            _, (place, ours) = self._installed.popitem()
+            _take_off(place, ours)
 
     def _arrival(self, hook: Hook) -> Callable[[Any], None]:
         @guarded(None)
@@ -66,7 +73,7 @@ class HookSet:
                 return
             place = _place(module, hook.path)
             if place is not None:
-                self._installed[hook] = place, _put_on(place, hook.wrapper)
+                self._installed[hook] = place, _put_on(place, hook.layer)
 
         return arrived
 
@@ -82,6 +89,13 @@ class _Place(NamedTuple):
         """The function, or the outermost wrapper around it. None: the holder has no such function of its own."""
         return vars(self.holder).get(self.name)
 
+    def put(self, function: Any, *, beneath: Any) -> None:
+        """Keep ``function`` there, beneath this wrapper. None: beneath nothing."""
+        if beneath is None:
+            setattr(self.holder, self.name, function)
+        else:
+            _owner(beneath).__wrapped__ = function
+
 
 def _place(module: Any, path: str) -> _Place | None:
     """The place that ``path`` names. None where this version of the library has no such function."""
@@ -95,32 +109,66 @@ def _place(module: Any, path: str) -> _Place | None:
     return place if place.outermost() is not None else None
 
 
-def _put_on(place: _Place, wrapper: Wrapper) -> _Layer:
+def _put_on(place: _Place, layer: Layer) -> Function:
     above, original = None, place.outermost()
     while isinstance(original, _PROXY):
-        layer = _owner(original)
-        if isinstance(layer, _Layer) and layer._self_wrapper == wrapper:
-            return layer  # an earlier one that was out of reach when it should have been taken off
         above, original = original, _beneath(original)
-    layer = _Layer(original, wrapper)
-    if above is None:
-        setattr(place.holder, place.name, layer)
-    else:
-        _owner(above).__wrapped__ = layer
-    return layer
+    earlier = _mark(original)
+    if earlier is not None and earlier.layer == layer:
+        return earlier.ours  # it was out of reach when it should have been taken off
+    function = _function(original)
+    beneath = _unbound(original, place.holder) if function is original else function
+    ours = functools.wraps(function)(layer(beneath))
+    setattr(ours, _MARK, _Mark(ours, layer, original))
+    place.put(ours if function is original else type(original)(ours), beneath=above)
+    return ours
 
 
-def _take_off(place: _Place, layer: _Layer) -> None:
-    above = place.outermost()
-    if _owner(above) is layer:
-        setattr(place.holder, place.name, layer.__wrapped__)
-        return
-    while isinstance(above, _PROXY):
-        beneath = _beneath(above)
-        if _owner(beneath) is layer:
-            _owner(above).__wrapped__ = layer.__wrapped__
-            return
-        above = beneath
+def _take_off(place: _Place, ours: Function) -> None:
+    above, found = None, place.outermost()
+    while isinstance(found, _PROXY):
+        above, found = found, _beneath(found)
+    mark = _mark(found)
+    if mark is not None and mark.ours is ours:
+        place.put(mark.original, beneath=above)
+
+
+def _function(found: Any) -> Any:
+    """The function within a static method or a class method; what is neither, itself."""
+    return found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
+
+
+def _unbound(original: Any, holder: Any) -> Function:
+    """``original`` as a function that takes the instance: a mock or a bound method on a class does not."""
+    if isinstance(original, FunctionType) or not isinstance(holder, type):
+        return original  # type: ignore[no-any-return]  # a function of any kind
+    bind = getattr(type(original), "__get__", None)
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = original if bind is None else bind(original, self, type(self))
+        return bound(*args, **kwargs)
+
+    return call
+
+
+class _Mark(NamedTuple):
+    """How a function of ours is told from everybody else's."""
+
+    ours: Function
+    """The function that is marked: `functools.wraps` copies a mark to other functions, and a proxy shows it, too."""
+    layer: Layer
+    original: Any
+    """What was in its place."""
+
+
+_MARK: Final = "_otel_usage_mark"
+
+
+def _mark(found: Any) -> _Mark | None:
+    """The mark of a function of ours. None: it is somebody else's."""
+    function = _function(found)
+    mark = getattr(function, _MARK, None)
+    return mark if isinstance(mark, _Mark) and mark.ours is function else None
 
 
 def _owner(wrapper: Any) -> Any:

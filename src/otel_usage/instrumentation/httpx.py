@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 from ..attempt import UpstreamAttempt, UpstreamNaming, naming
 from ..guard import guarded, report
 from ..runtime import active
-from .hooks import Hook
+from .hooks import Function, Hook
 
 _SENDS: Final = "otel_usage.sends"
 """Where a request's extensions hold how often it was sent. Redirects copy them, retries reuse them."""
@@ -29,10 +29,10 @@ def _hooks(module: str) -> tuple[Hook, ...]:
     """A hook for each transport of a library with httpx's interface."""
 
     def sync(transport: str, *, whole: bool = False) -> Hook:
-        return Hook(module, f"{transport}.handle_request", _Method(module, _SYNC, whole).handle)
+        return Hook(module, f"{transport}.handle_request", _Method(module, _SYNC, whole).layer)
 
     def asynchronous(transport: str, *, whole: bool = False) -> Hook:
-        return Hook(module, f"{transport}.handle_async_request", _Method(module, _ASYNC, whole).handle_async)
+        return Hook(module, f"{transport}.handle_async_request", _Method(module, _ASYNC, whole).async_layer)
 
     return (
         sync("HTTPTransport"),
@@ -61,31 +61,41 @@ class _Method:
         """What stands in for its streams."""
         return _parts(self._module)[self._flavour]
 
-    def handle(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def layer(self, original: Function) -> Function:
         """Around the method, if it is sync."""
-        sending = self._begin(instance, args[0] if args else kwargs.get("request"))
-        if sending is None:
-            return wrapped(*args, **kwargs)
-        try:
-            response = wrapped(sending.copy)
-        except BaseException as error:
-            sending.failed(error)
-            raise
-        sending.responded(response)
-        return response
+        begin = self._begin
 
-    async def handle_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def handle_request(self: Any, request: Any) -> Any:
+            sending = begin(self, request)
+            if sending is None:
+                return original(self, request)
+            try:
+                response = original(self, sending.copy)
+            except BaseException as error:
+                sending.failed(error)
+                raise
+            sending.responded(response)
+            return response
+
+        return handle_request
+
+    def async_layer(self, original: Function) -> Function:
         """Around the method, if it is async."""
-        sending = self._begin(instance, args[0] if args else kwargs.get("request"))
-        if sending is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            response = await wrapped(sending.copy)
-        except BaseException as error:
-            sending.failed(error)
-            raise
-        sending.responded(response)
-        return response
+        begin = self._begin
+
+        async def handle_async_request(self: Any, request: Any) -> Any:
+            sending = begin(self, request)
+            if sending is None:
+                return await original(self, request)
+            try:
+                response = await original(self, sending.copy)
+            except BaseException as error:
+                sending.failed(error)
+                raise
+            sending.responded(response)
+            return response
+
+        return handle_async_request
 
     def _begin(self, transport: Any, request: Any) -> _Sending | None:
         try:

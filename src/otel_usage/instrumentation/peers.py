@@ -7,30 +7,47 @@ address of the peer itself. Tested with uvicorn 0.54, waitress 3.0 and werkzeug 
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 from ..guard import guarded
+from .asgi import Receive, Scope, Send
 from .carrier import PEER_KEY
-from .hooks import Hook
+from .hooks import Function, Hook
+from .wsgi import Environ, StartResponse
 
 
-def _of_scope(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _remember("client", *args, **kwargs)
-    return wrapped(*args, **kwargs)
+def _asgi(original: Function) -> Function:
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        _remember("client", scope)
+        await original(self, scope, receive, send)
+
+    return call
 
 
-def _of_environ(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _remember("REMOTE_ADDR", *args, **kwargs)
-    return wrapped(*args, **kwargs)
+def _wsgi(original: Function) -> Function:
+    def call(self: Any, environ: Environ, start_response: StartResponse) -> Any:
+        _remember("REMOTE_ADDR", environ)
+        return original(self, environ, start_response)
+
+    return call
+
+
+def _parse(original: Function) -> Function:
+    def parse_proxy_headers(environ: Environ, *args: Any, **kwargs: Any) -> Any:
+        _remember("REMOTE_ADDR", environ)
+        return original(environ, *args, **kwargs)
+
+    return parse_proxy_headers
 
 
 @guarded(None)
-def _remember(key: str, carrier: dict[str, Any], *_: Any, **__: Any) -> None:
+def _remember(key: str, carrier: MutableMapping[str, Any]) -> None:
     carrier.setdefault(PEER_KEY, carrier.get(key))  # a second such step sees what the first has put there
 
 
 HOOKS: Final = (
-    Hook("uvicorn.middleware.proxy_headers", "ProxyHeadersMiddleware.__call__", _of_scope),
-    Hook("waitress.proxy_headers", "parse_proxy_headers", _of_environ),
-    Hook("werkzeug.middleware.proxy_fix", "ProxyFix.__call__", _of_environ),
+    Hook("uvicorn.middleware.proxy_headers", "ProxyHeadersMiddleware.__call__", _asgi),
+    Hook("waitress.proxy_headers", "parse_proxy_headers", _parse),
+    Hook("werkzeug.middleware.proxy_fix", "ProxyFix.__call__", _wsgi),
 )

@@ -18,7 +18,7 @@ from typing import Any, Final
 from ..attempt import named, naming
 from ..guard import guarded
 from ..scope import Recording, current, enter, inherited, leave
-from .hooks import Hook
+from .hooks import Function, Hook
 
 _POOLS: Final = ("multiprocessing.dummy", "multiprocessing.pool")
 
@@ -26,9 +26,12 @@ OUR_THREADS: Final = "otel-usage-"
 """What the names of this package's own threads begin with. They serve every request and belong to none."""
 
 
-def _start(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    _inherit(instance)
-    return wrapped(*args, **kwargs)
+def _start(original: Function) -> Function:
+    def start(self: Any) -> Any:
+        _inherit(self)
+        return original(self)
+
+    return start
 
 
 @guarded(None)
@@ -50,17 +53,17 @@ def _run_once(thread: Any, carried: Callable[[], Any]) -> Callable[[], None]:
     return run
 
 
-def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not args:
-        return wrapped(*args, **kwargs)
-    function, *rest = args
-    carried = _carried(function) or function
-    outside = enter(None)  # a thread that the pool starts for this task will serve others
-    try:
-        with named(None):
-            return wrapped(carried, *rest, **kwargs)
-    finally:
-        leave(outside)
+def _submit(original: Function) -> Function:
+    def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        carried = _carried(fn) or fn
+        outside = enter(None)  # a thread that the pool starts for this task will serve others
+        try:
+            with named(None):
+                return original(self, carried, *args, **kwargs)
+        finally:
+            leave(outside)
+
+    return submit
 
 
 def _carrying(
