@@ -23,8 +23,8 @@ _ACCOUNTS: Final[tuple[type[object], ...]] = (str, int, UUID)
 
 
 Words = tuple[object, object, object, object, object, object]
-"""Customer, tier, plan, kind of authentication, credential and provenance: the arguments of ``identify()``, as they came,
-of whatever type."""
+"""Customer, tier, plan, kind of authentication, credential and provenance: the arguments of ``identify()``, as they
+came, of whatever type."""
 
 
 class Callers:

@@ -11,8 +11,8 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 from ..guard import guarded
-from .asgi import Receive, Scope, Send
 from .carrier import PEER_KEY
+from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 from .wsgi import Environ, StartResponse
 

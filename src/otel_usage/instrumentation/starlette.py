@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from ..guard import guarded, report
 from ..request import UsageRequest
-from .asgi import Receive, Scope, Send, observe
+from .asgi import observe
 from .carrier import REQUEST_KEY
+from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 
 # What follows is called for each request. `guarded` takes more than a layer does (0.06 µs), so most end our errors by
