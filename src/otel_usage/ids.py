@@ -13,21 +13,23 @@ from typing import Final
 
 _BATCH: Final = 128
 
+Ids = tuple[bytes, bytes, bytes]
+"""A trace's id (16 bytes), a span's (8) and a request's (16). That one is all zeros, which is no id, has a probability
+of 2 to the power of -64."""
+
 
 class _Supply:
-    """Ids of one size. Thread-safe: an iterator of C's gives an item to one thread alone (free-threaded builds have a
-    lock in it), and two threads that find it empty each draw a batch.
+    """Ids of a batch. Thread-safe: an iterator of C's gives an item to one thread alone, and two threads that find it
+    empty each draw a batch.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._form = f"{size}s"
-        self._drawn: Iterator[tuple[bytes]] = iter(())
+    def __init__(self) -> None:
+        self._drawn: Iterator[Ids] = iter(())
 
-    def __call__(self) -> bytes:
-        for (drawn,) in self._drawn:
+    def __call__(self) -> Ids:
+        for drawn in self._drawn:
             return drawn
-        self._drawn = struct.iter_unpack(self._form, os.urandom(self._size * _BATCH))
+        self._drawn = _FORM.iter_unpack(os.urandom(_FORM.size * _BATCH))
         return self()
 
     def forget(self) -> None:
@@ -35,12 +37,16 @@ class _Supply:
         self._drawn = iter(())
 
 
-new_trace_id: Final = _Supply(16)
-"""A trace's id, 16 bytes. All zeros, which is no id, has a probability of 2 to the power of -128."""
+_FORM: Final = struct.Struct("16s8s16s")
 
-new_span_id: Final = _Supply(8)
-"""A span's id, 8 bytes."""
+new_ids: Final = _Supply()
+"""For a new trace, its first span, and the request that both are of."""
+
+
+def new_span_id() -> bytes:
+    """For another span of a trace."""
+    return new_ids()[1]
+
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=new_trace_id.forget)
-    os.register_at_fork(after_in_child=new_span_id.forget)
+    os.register_at_fork(after_in_child=new_ids.forget)

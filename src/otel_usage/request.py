@@ -16,7 +16,6 @@ from .facts import RequestFacts
 from .forms import OTHER
 from .guard import report
 from .identity import UNKNOWN, UsageIdentity
-from .ids import new_trace_id
 from .readable import Recorded, UsageReadableSpan
 from .request_facts import METHODS, personal_facts, sentry_trace_id, trace_id_of
 from .schema import BY_KEY
@@ -55,7 +54,6 @@ class UsageRequest(UsageScope, Recorded):
     upstream_received: int = 0
     annotations: tuple[tuple[str, str], ...] = ()
     """Attributes that the application has put in the place of derived ones. Replaced, and never changed."""
-    _made_id: str | None = None
     given_id: str | None = None
     """The request's id, as a declared proxy gave it. None: it was made here."""
     _place: tuple[tuple[str, str], ...] = ()
@@ -114,10 +112,11 @@ class UsageRequest(UsageScope, Recorded):
 
     @property
     def made_id(self) -> str | None:
-        if self._made_id is None and self.given_id is None:
-            with self._lock:
-                self._made_id = self._made_id or new_trace_id().hex()
-        return self._made_id
+        if self.given_id is not None:
+            return None
+        if self._ids is None:
+            self._bound()
+        return self._request_id.hex()
 
     def matched(self, template: str) -> None:
         """A route of this template serves the request, beneath the mounts that it came through."""
