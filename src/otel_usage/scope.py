@@ -204,8 +204,9 @@ class UsageScope:
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
         if self._waiting is None:
-            if self.identity.known:
-                emit(self.identity)
+            identity = self.identity
+            if identity.customer_id is not None or identity.auth_kind is not None:
+                emit(identity)
                 return
             with self._lock:
                 # A deque: each of several threads that attribute at the same time takes spans that no other takes.

@@ -34,6 +34,7 @@ from otel_usage.local.receiver import Receiver
 from otel_usage.payload import EncodedPayload
 from otel_usage.processors.allowlist import AllowlistSpanProcessor
 from otel_usage.processors.circuit_breaking import CircuitBreakingSpanProcessor
+from otel_usage.readable import finished
 from otel_usage.recorder import Recorder
 from otel_usage.redaction import REDACTED, redact
 from otel_usage.request import UsageRequest
@@ -630,7 +631,7 @@ def test_what_does_not_leave_as_a_route_is_not_in_the_requests_name_either() -> 
         request.response_started(200, None)
         request.complete = True
         request.close()
-        assert made[0].name == "GET"
+        assert finished(made[0]).name == "GET"
         assert MARK.encode() not in sent(made).body
 
 
