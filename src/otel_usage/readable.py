@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,16 +17,16 @@ Event = tuple[int, str, Mapping[str, Any]]
 """Time in nanoseconds since the epoch, name, attributes."""
 
 
-class Recorded(ABC):
+class Recorded:
     """Something that has ended and becomes a span: on the worker, where that costs half of what it costs a request,
     which has long had other code in the processor's caches.
     """
 
     __slots__ = ()
 
-    @abstractmethod
     def finished(self) -> UsageReadableSpan:
         """The span, as it was at its end. Asked for once."""
+        raise NotImplementedError  # and no `ABC`: to be asked whether it is an instance, that takes 0.4 µs
 
 
 class UsageReadableSpan(ReadableSpan, Recorded):
