@@ -1,8 +1,8 @@
 """Random ids, in the form in which they are sent: bytes.
 
 From a generator of our own, seeded by the system: an application may seed ``random`` itself as it likes, and the ids
-tell duplicates. Not from the system each time: such a call lets go of the interpreter lock, and in the middle of a request
-the worker would take it, for 5 ms at worst.
+tell duplicates. Not from the system each time: such a call lets go of the interpreter lock, and in the middle of a
+request the worker would take it, for 5 ms at worst.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Ids = tuple[bytes, bytes, bytes]
 """A trace's id (16 bytes), a span's (8) and a request's (16). That one is all zeros, which is no id, has a probability
 of 2 to the power of -64."""
 
-_RANDOM: Final = random.Random()
+_RANDOM: Final = random.Random()  # noqa: S311  # ids are no secrets
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_RANDOM.seed)  # else it would draw what its parent draws
