@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-
 from .hosts import HostPatterns
 from .identity import UsageIdentity
 

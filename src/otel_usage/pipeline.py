@@ -39,10 +39,10 @@ class Pipeline:
         self._drops: Final = DropCounter()
         redactor = Redactor(self._drops, email_addresses=config.email_addresses)
         resource = service_resource(redactor, self._drops)
-        exporter = open_exporter(config, redactor)
+        exporter = self._exporter = open_exporter(config, redactor)
         # From the last stage to the first: each is handed the one it feeds. What was recorded becomes a span that the
-        # schema allows, without secrets, behind the queue: no request pays for that, and nothing is sent or kept before.
-        # What cannot be kept as bytes is not kept on disk.
+        # schema allows, without secrets, behind the queue: no request pays for that, and nothing is sent or kept
+        # before. What cannot be kept as bytes is not kept on disk.
         self.delivery: Final = CircuitBreakingSpanProcessor(
             exporter,
             spool=open_spool(config, service_name(resource)) if exporter.durable else None,
@@ -130,6 +130,7 @@ class Pipeline:
             ledger=self.delivery.ledger(),
             attributes_dropped=self._drops.counts(),
             internal_errors=internal_errors(),
+            encoder=self._exporter.encoder_health,
         )
 
     @guarded(None)

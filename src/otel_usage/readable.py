@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
+from .guard import report
+
 if TYPE_CHECKING:
     from .facts import Facts
     from .identity import UsageIdentity
@@ -42,7 +44,7 @@ class UsageReadableSpan(ReadableSpan, Recorded):
         "span_id", "started", "trace_id",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # names would cost each span a third of its time
         self,
         maker: SpanMaker,
         facts: Facts,
@@ -98,6 +100,15 @@ class UsageReadableSpan(ReadableSpan, Recorded):
             raise AttributeError(name)
         ReadableSpan.__init__(self, **self.maker.parts(self))
         return getattr(self, name)
+
+
+def finished(recorded: ReadableSpan | Recorded) -> ReadableSpan | None:
+    """What was recorded, as a span. None: there is no making one of it, which is reported."""
+    try:
+        return recorded.finished() if isinstance(recorded, Recorded) else recorded
+    except Exception as error:  # one span's failure must not cost those beside it
+        report("readable.finished", error)
+        return None
 
 
 def span_context(trace_id: bytes, span_id: bytes, remote: bool = False) -> SpanContext:

@@ -37,6 +37,9 @@ T = TypeVar("T")
 IDENTITIES_LIMIT: Final = 16_384
 """Identities that are remembered at most: then all are forgotten. To make one again takes 5 µs."""
 
+LONGEST_WORDS: Final = 1024
+"""Characters of what is remembered of an identity: where a client's claim is passed on, the client chooses how long."""
+
 LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
 
@@ -75,14 +78,14 @@ def identify(
         )
 
 
-def _identity(
+def _identity(  # noqa: PLR0917  # in the order of `words`
     recorder: Recorder,
-    customer_id: object,
-    tier: object,
-    plan: object,
-    auth_kind: object,
-    principal: object,
-    provenance: object,
+    customer_id: Any,
+    tier: Any,
+    plan: Any,
+    auth_kind: Any,
+    principal: Any,
+    provenance: Any,
 ) -> UsageIdentity:
     """What these words amount to. Remembered where nothing was wrong with them: a customer calls again."""
     secret = principal if type(principal) is str else _of(recorder.drops, "usage.principal.id", principal, str)
@@ -100,22 +103,22 @@ def _identity(
     made = _made(noted, recorder.auth_kinds, *words)
     for name in noted.names:
         recorder.drops.add(name)
-    if usual and not noted.names:
+    if usual and not noted.names and sum(len(word) for word in words if isinstance(word, str)) <= LONGEST_WORDS:
         if len(recorder.identities) >= IDENTITIES_LIMIT:
             recorder.identities.clear()
         recorder.identities[words] = made
     return made
 
 
-def _made(
+def _made(  # noqa: PLR0917  # as above
     drops: Drops,
     auth_kinds: frozenset[str],
-    customer_id: object,
-    tier: object,
-    plan: object,
-    auth_kind: object,
+    customer_id: Any,
+    tier: Any,
+    plan: Any,
+    auth_kind: Any,
     principal_id: str | None,
-    provenance: object,
+    provenance: Any,
 ) -> UsageIdentity:
     account = _of(drops, "usage.customer.id", customer_id, (str, int, UUID))
     kind = _known(drops, "usage.auth.kind", auth_kind, auth_kinds)

@@ -11,6 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..payload import Payload, SpanPayload
+from ..readable import Recorded, finished
+from ..status import EncoderHealth
 
 LONGEST_PATIENCE = 60.0
 """Seconds that a sink's own wish to be left alone is followed at most."""
@@ -100,7 +102,7 @@ class UsageExporter(SpanExporter):
     """Whether its payloads are bytes, which can be kept on disk."""
 
     @abstractmethod
-    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
+    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         """Make spans into what is sent. Never raises."""
 
     @abstractmethod
@@ -109,6 +111,11 @@ class UsageExporter(SpanExporter):
 
     def abort(self) -> None:
         """Break the attempt that another thread is making, if that can be done."""
+
+    @property
+    def encoder_health(self) -> EncoderHealth | None:
+        """How well its encoder does. None: it has none."""
+        return None
 
     def after_fork(self) -> None:
         """Called in a forked child: connections and threads are the parent's, and must not be used."""
@@ -128,8 +135,9 @@ class _PlainExporter(UsageExporter):
 
     durable = False
 
-    def prepare(self, spans: Sequence[ReadableSpan]) -> Prepared:
-        return Prepared(SpanPayload(spans))
+    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+        made = [span for recorded in spans if (span := finished(recorded)) is not None]
+        return Prepared(SpanPayload(made) if made else None, unencodable=len(spans) - len(made))
 
 
 class ForeignExporter(_PlainExporter):

@@ -2,8 +2,9 @@
 
 Why by hand: of an attribute that has been written before, the bytes are still there, and a span is then their
 concatenation (5 µs); with protobuf's messages each attribute is made anew (50 µs for a span of 20). Field numbers are
-those of ``opentelemetry/proto/trace/v1/trace.proto`` and ``common/v1/common.proto``. Every function writes what the official
-encoder writes, which ``tests/property/test_encoder.py`` holds it to; what it does not know it leaves to that one.
+those of ``opentelemetry/proto/trace/v1/trace.proto`` and ``common/v1/common.proto``. Every function writes what the
+official encoder writes, which ``tests/property/test_encoder.py`` holds it to; what it does not know it leaves to that
+one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
 
-# A field's tag is its number and its type: (number << 3) | type. Types: 0 varint, 1 eight bytes, 2 with a length, 5 four.
+# A field's tag is its number and its type: (number << 3) | type.
+# Types: 0 varint, 1 eight bytes, 2 with a length, 5 four bytes.
 SPAN_ATTRIBUTE: Final = b"\x4a"
 EVENT_ATTRIBUTE: Final = b"\x1a"
 LINK_ATTRIBUTE: Final = b"\x22"

@@ -26,6 +26,7 @@ from ..guard import report
 from ..ledger import Account, Ledger, LedgerSnapshot
 from ..native import Empty, SimpleQueue, Thread, start_thread
 from ..payload import Payload
+from ..readable import Recorded
 from ..spool.contract import REPLAY_PAUSE, Spool
 from ..spool.memory import MemorySpool
 
@@ -182,7 +183,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _begin(self) -> None:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._flushes: SimpleQueue[SimpleQueue[None]] = SimpleQueue()
-        self._queue: deque[ReadableSpan] = deque()
+        self._queue: deque[ReadableSpan | Recorded] = deque()
         self._worker: Thread | None = None
         self._may_start: SimpleQueue[None] = SimpleQueue()
         self._may_start.put(None)
@@ -295,7 +296,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
     def _late(self) -> bool:
         return time.monotonic() >= self._stop_at
 
-    def _batches(self) -> Iterator[list[ReadableSpan]]:
+    def _batches(self) -> Iterator[list[ReadableSpan | Recorded]]:
         """What is queued now, in batches. What comes meanwhile is for another time, or there would be no end to it."""
         waiting = len(self._queue)
         while (size := min(waiting, self._batch_size, len(self._queue))) > 0:
@@ -304,7 +305,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
             self._ledger.move(len(batch), Account.QUEUED, Account.IN_FLIGHT)
             yield batch
 
-    def _send(self, batch: list[ReadableSpan]) -> bool:
+    def _send(self, batch: list[ReadableSpan | Recorded]) -> bool:
         """Send a batch, and spool what the sink does not take. True: it has taken, or refused for good, all of it."""
         payload = self._prepare(batch)
         if payload is None:
@@ -321,12 +322,12 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         for batch in self._batches():
             self._keep(batch)
 
-    def _keep(self, batch: list[ReadableSpan]) -> None:
+    def _keep(self, batch: list[ReadableSpan | Recorded]) -> None:
         payload = self._prepare(batch)
         if payload is not None:
             self._backlog.keep(payload, Account.IN_FLIGHT)
 
-    def _prepare(self, batch: list[ReadableSpan]) -> Payload | None:
+    def _prepare(self, batch: list[ReadableSpan | Recorded]) -> Payload | None:
         try:
             prepared = self._exporter.prepare(batch)
         except Exception as error:  # it promises not to
