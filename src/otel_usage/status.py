@@ -19,9 +19,9 @@ class EncoderHealth:
     written: int = 0
     """Spans of requests, upstream and model calls that were put together of what is remembered."""
     misses: int = 0
-    """Times that a part of these was not remembered and had to be worked out, which takes five times as long: two for a
-    span at most, for its caller and for its other facts. Well above 1 % of ``written``, something makes values without
-    end."""
+    """Times that a part of these was not remembered and had to be worked out (some 25 µs): two for a span at most, for
+    its caller and for its other facts. Where it keeps up with ``written``, something makes values without end.
+    """
     remembered: int = 0
     """Callers and sets of facts that are remembered now."""
     official: int = 0

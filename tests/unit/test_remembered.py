@@ -153,6 +153,17 @@ def test_a_customer_without_room_for_hosts_is_answered_for_itself_and_so_are_the
     assert worker.drops.counts() == {"distinct:server.address": 3}
 
 
+@pytest.mark.parametrize("kind", [None, "jwt"])
+def test_names_that_strangers_have_used_up_are_there_for_a_customer_who_is_verified(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, kind: str | None
+) -> None:
+    monkeypatch.setattr(distinct, "_LIMITS", {"request": (("http.route", 2),)})
+    stranger, verified = customer("acme", auth_kind=kind, provenance="unavailable"), customer("acme", auth_kind=kind)
+    asked = [GET._replace(template=f"/r{n}") for n in range(4)]
+    assert [worker.send(facts, stranger)["http.route"] for facts in asked] == ["/r0", "/r1", OTHER, OTHER]
+    assert [worker.send(facts, verified)["http.route"] for facts in asked[::-1]] == ["/r3", "/r2", OTHER, OTHER]
+
+
 def test_what_was_dropped_is_counted_for_each_span_also_where_it_is_remembered(worker: Worker) -> None:
     for times in (1, 2, 3):
         worker.send(GET._replace(said="no reason of ours, and too long" * 9), customer("acme", plan="p\n"))

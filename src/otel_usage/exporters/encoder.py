@@ -68,18 +68,29 @@ class Encoder:
         ours: list[bytes] = []
         others: list[tuple[ReadableSpan, bytes]] = []
         left: list[ReadableSpan] = []
+        writer = self._writer
         for recorded in spans:
-            span = finished(recorded)
+            span = recorded if type(recorded) is UsageReadableSpan else finished(recorded)
             if span is None:
                 continue
             # Work that the application names has attributes of its own choosing, which have nothing in common.
-            encoded = None
             if type(span) is UsageReadableSpan and type(span.facts) is not WorkFacts and not self._only_official:
-                encoded = self._recalled(span)
-            if encoded is not None:
-                ours.append(encoded)
-            else:
-                self._write_other(span, others, left)
+                try:
+                    if writer is None:
+                        writer = self._begin(span.maker)
+                    if span.maker is writer.maker:
+                        ours.append(writer(span))
+                        continue
+                except Exception:  # what no usage span holds; and what is new here must not cost a span
+                    self._write_other(span, others, left)
+                    continue
+            self._write_other(span, others, left)
+        yield from self._requests(ours, others, left)
+
+    def _requests(
+        self, ours: list[bytes], others: list[tuple[ReadableSpan, bytes]], left: list[ReadableSpan]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Requests of what our writer has put together, of what was written as it is, and of what is left."""
         if ours:
             self._written += len(ours)
             yield len(ours), self._framed(ours)
@@ -94,14 +105,6 @@ class Encoder:
         if left:
             self._left_to_official += len(left)
             yield from _officially(left)
-
-    def _recalled(self, span: UsageReadableSpan) -> bytes | None:
-        """The span, put together of what is remembered. None: it has to be written in another way."""
-        try:
-            writer = self._writer or self._begin(span.maker)
-            return writer(span) if span.maker is writer.maker else None
-        except Exception:  # what no usage span holds; and what is new here must not cost a span
-            return None
 
     def _begin(self, maker: SpanMaker) -> SpanWriter:
         """The writer for spans of one maker; a pipeline has no other."""
