@@ -21,6 +21,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceState
 
@@ -28,6 +29,7 @@ from otel_usage import distinct
 from otel_usage.config import UsageConfig
 from otel_usage.exporters import span_writer, wire
 from otel_usage.exporters.encoder import SLICE, Encoder
+from otel_usage.exporters.outcome import Accepted, ForeignExporter
 from otel_usage.exporters.redacting import Redactor
 from otel_usage.exporters.span_writer import OWN
 from otel_usage.facts import Facts, ModelFacts, RequestFacts, UpstreamFacts, WorkFacts
@@ -498,6 +500,17 @@ def test_what_cannot_be_finished_is_counted_as_unencodable_and_costs_no_other() 
     assert len(by_id(ExportTraceServiceRequest.FromString(prepared.payload.request))) == 2 * SLICE
     assert encoder.health == EncoderHealth(written=2 * SLICE, misses=2, remembered=2)
     assert internal_errors() == {"readable.finished": 2, "exporters.encoder.redacted": 1}
+
+
+def test_an_exporter_that_takes_spans_as_they_are_is_given_finished_ones() -> None:
+    memory, (span,) = InMemorySpanExporter(), Side().spans([draft()])
+    exporter = ForeignExporter(memory)
+    prepared = exporter.prepare([Loose(span), Broken()])
+    assert prepared.unencodable == 1
+    assert prepared.payload is not None
+    assert isinstance(exporter.deliver(prepared.payload), Accepted)
+    assert memory.get_finished_spans() == (span,)
+    assert exporter.encoder_health is None
 
 
 @pytest.mark.parametrize(
