@@ -59,11 +59,16 @@ class UsageIdentity:
 
     def __post_init__(self) -> None:
         # Here and not where identities are made, so that it holds also of an application's own and of merged ones.
+        # Plain, because the member of an enum that equals a string is not found where the string is looked up, and what
+        # is remembered of one of two equal identities must hold for the other.
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if type(text) is not str and isinstance(text, str):
+                object.__setattr__(self, name, str.__str__(text))
+        kind = self.auth_kind if isinstance(self.auth_kind, str) else None
+        object.__setattr__(self, "auth_kind", kind)
         if not isinstance(self.provenance, str) or self.provenance not in _SURENESS:
             object.__setattr__(self, "provenance", "unverified")
-        # Plain, because the member of an enum that equals a string is not found where the string is looked up.
-        kind = str.__str__(self.auth_kind) if isinstance(self.auth_kind, str) else None
-        object.__setattr__(self, "auth_kind", kind)
         for name in beyond_claim(kind):
             object.__setattr__(self, name, None)
         tier = coerce_tier(self.tier, kind)
@@ -187,6 +192,7 @@ KEY_OF: Final[Mapping[str, str]] = {
 """The facts of an identity, and the attributes that they become."""
 
 _FACTS: Final = tuple(KEY_OF)
+_TEXTS: Final = ("customer_id", "plan", "auth_kind", "principal_id", "provenance")
 _SURENESS: Final = {provenance: rank for rank, provenance in enumerate(PROVENANCES)}
 
 

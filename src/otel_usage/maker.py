@@ -91,13 +91,13 @@ class SpanMaker:
             self._distinct.fold_claims(allowed, drops)
         return allowed
 
-    def event(self, name: str, attributes: Mapping[str, Any]) -> Attributes | None:
+    def event(self, name: str, attributes: Mapping[str, Any], drops: Drops) -> Attributes | None:
         """An event's attributes. None: the schema has no such event, whose name is free text and is not counted."""
         if name not in _EVENTS:
-            self.drops.add("event:unknown")
+            drops.add("event:unknown")
             return None
-        allowed = filter_attributes(name, attributes, self.drops)
-        self._distinct.fold(name, allowed, self.drops)
+        allowed = filter_attributes(name, attributes, drops)
+        self._distinct.fold(name, allowed, drops)
         return allowed
 
     def parts(self, span: UsageReadableSpan) -> Parts:
@@ -112,7 +112,7 @@ class SpanMaker:
             events=[
                 Event(name, allowed, time)
                 for time, name, attributes in span.recorded
-                if (allowed := self.event(name, attributes)) is not None
+                if (allowed := self.event(name, attributes, self.drops)) is not None
             ],
             links=[span.link] if span.link is not None else [],
             kind=SPAN_KINDS[kind],

@@ -56,6 +56,11 @@ def _internal_errors(health: UsageHealth) -> Iterator[Observation]:
         yield Observation(count, {"code.function.name": f"otel_usage.{site}"})
 
 
+def _encoder(name: str) -> Measure:
+    """A number of the encoder's."""
+    return lambda health: [Observation(getattr(health.encoder, name))] if health.encoder is not None else []
+
+
 def _column(name: str) -> Measure:
     """A column of the ledger."""
     return lambda health: [Observation(getattr(health.ledger, name))]
@@ -68,6 +73,9 @@ _COUNTERS: Final[tuple[tuple[str, str, str, Measure], ...]] = (
     ("processor.span.processed", "{span}", "Spans that are done with; error.type: the reason of a drop.", _processed),
     ("exporter.span.exported", "{span}", "Spans that the sink took, or refused for good.", _exported),
     ("allowlist.attribute.dropped", "{attribute}", "Attributes that the allowlist kept here.", _attributes_dropped),
+    ("encoder.span.written", "{span}", "Spans put together of what is remembered.", _encoder("written")),
+    ("encoder.miss", "{miss}", "Parts of these that were not remembered: two a span at most.", _encoder("misses")),
+    ("encoder.span.official", "{span}", "Spans left to OpenTelemetry's own encoder.", _encoder("official")),
     ("internal_error", "{error}", "Errors of otel_usage that were kept from the application.", _internal_errors),
 )
 
@@ -75,6 +83,7 @@ _LEVELS: Final[tuple[tuple[str, str, str, Measure], ...]] = (
     ("processor.span.queue.size", "{span}", "Spans in the queue.", _column("queued")),
     ("processor.span.queue.capacity", "{span}", "Spans that the queue takes.", _queue_capacity),
     ("exporter.span.inflight", "{span}", "Spans that are being sent.", _column("in_flight")),
+    ("encoder.remembered", "{entry}", "Callers and sets of facts that are remembered.", _encoder("remembered")),
     ("spool.span.count", "{span}", "Spans of this process in the spool.", _column("spooled")),
     ("spool.size", "By", "Bytes in the spool, of all processes that share it.", _spool_size),
     ("breaker.state", "1", "1 for the state that the circuit breaker is in, else 0.", _breaker),

@@ -39,7 +39,7 @@ class Pipeline:
         self._drops: Final = DropCounter()
         redactor = Redactor(self._drops, email_addresses=config.email_addresses)
         resource = service_resource(redactor, self._drops)
-        exporter = open_exporter(config, redactor)
+        exporter = self._exporter = open_exporter(config, redactor)
         # From the last stage to the first: each is handed the one it feeds. Behind the queue, what was recorded becomes
         # a span that the schema allows, without secrets: no request pays for that, and nothing is sent or kept before.
         # What cannot be kept as bytes is not kept on disk.
@@ -130,6 +130,7 @@ class Pipeline:
             ledger=self.delivery.ledger(),
             attributes_dropped=self._drops.counts(),
             internal_errors=internal_errors(),
+            encoder=self._exporter.encoder_health,
         )
 
     @guarded(None)

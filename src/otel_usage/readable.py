@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
+from .guard import report
+
 if TYPE_CHECKING:
     from .facts import Facts
     from .identity import UsageIdentity
@@ -99,9 +101,13 @@ class UsageReadableSpan(ReadableSpan, Recorded):
         return getattr(self, name)
 
 
-def finished(span: ReadableSpan | Recorded) -> ReadableSpan:
-    """What is in the queue, as a span."""
-    return span.finished() if isinstance(span, Recorded) else span
+def finished(recorded: ReadableSpan | Recorded) -> ReadableSpan | None:
+    """What was recorded, as a span. None: there is no making one of it, which is reported."""
+    try:
+        return recorded.finished() if isinstance(recorded, Recorded) else recorded
+    except Exception as error:  # one span's failure must not cost those beside it
+        report("readable.finished", error)
+        return None
 
 
 def span_context(trace_id: bytes, span_id: bytes, remote: bool = False) -> SpanContext:

@@ -524,7 +524,7 @@ def recording() -> Iterator[list[ReadableSpan]]:
         Recorder(
             config,
             resource,
-            made.append,
+            lambda recorded: made.append(recorded.finished()),
             drops=drops,
             status=lambda: "ok",
             start=int,

@@ -11,10 +11,12 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ..facts import WorkFacts
+from ..guard import report
 from ..maker import SpanMaker
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
 from ..readable import Recorded, UsageReadableSpan, finished
+from ..status import EncoderHealth
 from . import wire
 from .outcome import Prepared
 from .redacting import Redactor
@@ -28,20 +30,19 @@ OFFICIAL: Final = "USAGE_OFFICIAL_ENCODER"
 
 
 class Encoder:
-    """Makes spans into payloads, with every string redacted."""
+    """Makes spans into payloads, with every string redacted. One owner: the worker."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._writer: SpanWriter | None = None
-        self._official = os.environ.get(OFFICIAL) == "1"
-        self.left_to_official = 0
-        """Spans that the official encoder was asked to encode, because ours does not know how."""
+        self._only_official = os.environ.get(OFFICIAL) == "1"
+        self._written = self._left_to_official = 0
 
     def __call__(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         """A payload of all ``spans`` that can be written as OTLP. Never raises."""
         parts, count = [], 0
         for start in range(0, len(spans), SLICE):
-            for part, encoded in self._encode([finished(span) for span in spans[start : start + SLICE]]):
+            for part, encoded in self._encode(spans[start : start + SLICE]):
                 parts.append(encoded)
                 count += part
             yield_interpreter()
@@ -50,62 +51,114 @@ class Encoder:
         return Prepared(payload, unencodable=len(spans) - count)
 
     @property
-    def misses(self) -> int:
-        """How often something had to be worked out that is remembered for later spans."""
-        return self._writer.misses if self._writer is not None else 0
+    def health(self) -> EncoderHealth:
+        """How well it does. For any thread: each number is right, and they may be of different moments."""
+        writer = self._writer
+        misses, remembered = (writer.misses, writer.remembered) if writer is not None else (0, 0)
+        return EncoderHealth(self._written, misses, remembered, self._left_to_official)
 
-    def _encode(self, spans: Sequence[ReadableSpan]) -> Iterator[tuple[int, bytes]]:
-        """Requests and their numbers of spans."""
-        try:
-            if not self._official:
-                yield len(spans), self._written(spans)
-                return
-        except Exception:  # what no usage span holds; and what is new to this encoder must not cost a span
-            self.left_to_official += len(spans)
-        yield from self._officially(spans)
+    def after_fork(self) -> None:
+        """In a forked child: what is remembered holds there too, and what was counted was the parent's."""
+        self._written = self._left_to_official = 0
+        if self._writer is not None:
+            self._writer.misses = 0
 
-    def _written(self, spans: Sequence[ReadableSpan]) -> bytes:
-        """The request, by our own hand.
-
-        Raises:
-            UnwritableError: one of the spans holds what is not ours to write.
-        """
-        ours, others = [], []
-        for span in spans:
+    def _encode(self, spans: Sequence[ReadableSpan | Recorded]) -> Iterator[tuple[int, bytes]]:
+        """Requests and their numbers of spans: what cannot be encoded is in none of them."""
+        ours: list[bytes] = []
+        others: list[tuple[ReadableSpan, bytes]] = []
+        left: list[ReadableSpan] = []
+        writer = self._writer
+        for recorded in spans:
+            span = recorded if type(recorded) is UsageReadableSpan else finished(recorded)
+            if span is None:
+                continue
             # Work that the application names has attributes of its own choosing, which have nothing in common.
-            if type(span) is UsageReadableSpan and type(span.facts) is not WorkFacts:
-                ours.append(self._writer_of(span.maker)(span))
+            if type(span) is UsageReadableSpan and type(span.facts) is not WorkFacts and not self._only_official:
+                try:
+                    if writer is None:
+                        writer = self._begin(span.maker)
+                    if span.maker is writer.maker:
+                        ours.append(writer(span))
+                        continue
+                except Exception:  # what no usage span holds; and what is new here must not cost a span
+                    self._write_other(span, others, left)
+                    continue
+            self._write_other(span, others, left)
+        yield from self._requests(ours, others, left)
+
+    def _requests(
+        self, ours: list[bytes], others: list[tuple[ReadableSpan, bytes]], left: list[ReadableSpan]
+    ) -> Iterator[tuple[int, bytes]]:
+        """Requests of what our writer has put together, of what was written as it is, and of what is left."""
+        if ours:
+            self._written += len(ours)
+            yield len(ours), self._framed(ours)
+        # By identity: equal ones may differ in the types of their values, and a provider has but one.
+        for _, run in groupby(others, key=lambda other: (id(other[0].resource), id(other[0].instrumentation_scope))):
+            written = list(run)
+            request = _request_of(written)
+            if request is not None:
+                yield len(written), request
             else:
-                others.append(self._redactor.span(span))
-        requests = [self._framed(ours)] if ours else []
-        for (resource, scope), run in groupby(others, key=lambda span: (span.resource, span.instrumentation_scope)):
-            requests.append(wire.request(resource, scope, map(wire.span, run)))
-        return b"".join(requests)
+                left += [span for span, _ in written]
+        if left:
+            self._left_to_official += len(left)
+            yield from _officially(left)
+
+    def _begin(self, maker: SpanMaker) -> SpanWriter:
+        """The writer for spans of one maker; a pipeline has no other."""
+        writer = SpanWriter(maker, self._redactor)
+        wire.request(self._redactor.resource(maker.resource), self._redactor.scope(maker.scope), ())  # or it raises now
+        self._writer = writer
+        return writer
 
     def _framed(self, ours: list[bytes]) -> bytes:
         assert self._writer is not None  # it has written them
         maker = self._writer.maker
         return wire.request(self._redactor.resource(maker.resource), self._redactor.scope(maker.scope), ours)
 
-    def _writer_of(self, maker: SpanMaker) -> SpanWriter:
-        writer = self._writer
-        if writer is None or writer.maker is not maker:
-            writer = self._writer = SpanWriter(maker, self._redactor)
-        return writer
-
-    def _officially(self, spans: Sequence[ReadableSpan]) -> Iterator[tuple[int, bytes]]:
-        """One request of all spans, or several of those that can be encoded."""
-        encoded = self._official_request(spans)
-        if encoded is not None:
-            yield len(spans), encoded
-        elif len(spans) > 1:
-            middle = len(spans) // 2
-            yield from self._officially(spans[:middle])
-            yield from self._officially(spans[middle:])
-
-    def _official_request(self, spans: Sequence[ReadableSpan]) -> bytes | None:
-        """The request. None: protobuf takes one of them for nothing that it could be."""
+    def _write_other(
+        self, span: ReadableSpan, others: list[tuple[ReadableSpan, bytes]], left: list[ReadableSpan]
+    ) -> None:
+        """Redact a span, once, and put it to what is written, or to what is left to the official encoder."""
         try:
-            return encode_spans([self._redactor.span(span) for span in spans]).SerializeToString()
-        except Exception:  # protobuf's own: a lone surrogate, a number beyond 64 bits, an id of a wrong length
-            return None
+            clean = self._redactor.span(span)
+        except Exception as error:  # it may be anybody's, with anything in the place of its parts
+            report("exporters.encoder.redacted", error)
+            return
+        if self._only_official:
+            left.append(clean)
+            return
+        try:
+            others.append((clean, wire.span(clean)))
+        except Exception:  # the official one has to say what becomes of it
+            left.append(clean)
+
+
+def _request_of(written: list[tuple[ReadableSpan, bytes]]) -> bytes | None:
+    """The request of spans that share resource and scope. None: those are not ours to write."""
+    first = written[0][0]
+    try:
+        return wire.request(first.resource, first.instrumentation_scope, [encoded for _, encoded in written])
+    except Exception:  # as with spans
+        return None
+
+
+def _officially(spans: Sequence[ReadableSpan]) -> Iterator[tuple[int, bytes]]:
+    """One request of all spans, or several of those that can be encoded."""
+    encoded = _official_request(spans)
+    if encoded is not None:
+        yield len(spans), encoded
+    elif len(spans) > 1:
+        middle = len(spans) // 2
+        yield from _officially(spans[:middle])
+        yield from _officially(spans[middle:])
+
+
+def _official_request(spans: Sequence[ReadableSpan]) -> bytes | None:
+    """The request. None: protobuf takes one of them for nothing that it could be."""
+    try:
+        return encode_spans(spans).SerializeToString()
+    except Exception:  # protobuf's own: a lone surrogate, a number beyond 64 bits, an id of a wrong length
+        return None

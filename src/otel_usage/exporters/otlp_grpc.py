@@ -23,6 +23,7 @@ from .._version import __version__
 from ..config import is_loopback
 from ..payload import EncodedPayload, Payload
 from ..readable import Recorded
+from ..status import EncoderHealth
 from .encoder import Encoder
 from .outcome import (
     LONGEST_PATIENCE,
@@ -57,6 +58,10 @@ class OtlpGrpcExporter(UsageExporter):
         self._call: Any = None
         self._connect()
 
+    @property
+    def encoder_health(self) -> EncoderHealth:
+        return self._encode.health
+
     def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         return self._encode(spans)
 
@@ -79,6 +84,7 @@ class OtlpGrpcExporter(UsageExporter):
     def after_fork(self) -> None:
         # A gRPC channel does not survive a fork. The parent's is left as it is: closing it here would disturb it.
         self._connect()
+        self._encode.after_fork()
 
     def shutdown(self) -> None:
         self.abort()

@@ -24,6 +24,7 @@ from ..config import is_loopback
 from ..errors import ConfigError
 from ..payload import EncodedPayload, Payload
 from ..readable import Recorded
+from ..status import EncoderHealth
 from .encoder import Encoder
 from .outcome import (
     LONGEST_PATIENCE,
@@ -70,6 +71,10 @@ class OtlpHttpExporter(UsageExporter):
         }
         self._connect()
 
+    @property
+    def encoder_health(self) -> EncoderHealth:
+        return self._encode.health
+
     def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
         return self._encode(spans)
 
@@ -82,6 +87,7 @@ class OtlpHttpExporter(UsageExporter):
 
     def after_fork(self) -> None:
         self._connect()
+        self._encode.after_fork()
 
     def shutdown(self) -> None:
         self._shut_down = True

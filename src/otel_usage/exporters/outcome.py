@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..payload import Payload, SpanPayload
 from ..readable import Recorded, finished
+from ..status import EncoderHealth
 
 LONGEST_PATIENCE = 60.0
 """Seconds that a sink's own wish to be left alone is followed at most."""
@@ -111,6 +112,11 @@ class UsageExporter(SpanExporter):
     def abort(self) -> None:
         """Break the attempt that another thread is making, if that can be done."""
 
+    @property
+    def encoder_health(self) -> EncoderHealth | None:
+        """How well its encoder does. None: it has none."""
+        return None
+
     def after_fork(self) -> None:
         """Called in a forked child: connections and threads are the parent's, and must not be used."""
 
@@ -130,7 +136,8 @@ class _PlainExporter(UsageExporter):
     durable = False
 
     def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
-        return Prepared(SpanPayload([finished(span) for span in spans]))
+        made = [span for recorded in spans if (span := finished(recorded)) is not None]
+        return Prepared(SpanPayload(made) if made else None, unencodable=len(spans) - len(made))
 
 
 class ForeignExporter(_PlainExporter):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from ..identity import UsageIdentity
 from ..ledger import NotedDrops
 from ..maker import SPAN_KINDS, SpanMaker
 from ..readable import UsageReadableSpan
-from ..schema import Attribute, RecordKind, ValueType, allowed_on
+from ..schema import PERSONAL_KEYS, Attribute, RecordKind, ValueType, allowed_on
 from . import wire
 from .redacting import Redactor
 
@@ -24,7 +24,18 @@ FACTS_LIMIT: Final = 8_192
 """The same for what spans have in common, in all."""
 
 LONGEST_FACTS: Final = 1024
-"""Characters of facts that are remembered: clients choose how long their headers are."""
+"""Characters of facts, and of a caller, that are remembered: clients choose how long their headers and claims are."""
+
+STANDINGS_LIMIT: Final = 256
+"""Standings of callers that are remembered at most: an application may make a kind of credential of anything."""
+
+OWN: Final = PERSONAL_KEYS | {
+    "http.request.body.size", "http.response.body.size", "usage.time_to_first_byte", "usage.upstream.count",
+    "usage.upstream.duration", "usage.upstream.response.size", "usage.request.id", "usage.client.request_id",
+    "usage.sentry.trace_id", "usage.user_agent.hash", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
+    "gen_ai.request.max_tokens", "usage.llm.prompt_chars", "usage.llm.fallback_index",
+}  # fmt: skip
+"""What a span may have for itself. All else it has in common with others, and no attribute is written twice."""
 
 _SMALL: Final = range(4096)
 """Numbers whose encoding is remembered."""
@@ -71,6 +82,8 @@ class SpanWriter:
     def __init__(self, maker: SpanMaker, redactor: Redactor) -> None:
         self.maker: Final = maker
         self._redactor = redactor
+        self._noted = NotedDrops()  # of the span that is being written, and counted once it is
+        self._noting = redactor.counting(self._noted)
         self._callers: dict[UsageIdentity, _Caller] = {}
         # What a request amounts to depends on the kind of credential (`usage.origin.kind`), and callers who are
         # verified have names of their own (`distinct.py`).
@@ -86,11 +99,12 @@ class SpanWriter:
         Raises:
             UnwritableError: something of it is not as the schema has it, against every rule.
         """
+        noted = self._noted.names
+        if noted:  # by a span that could not be written: it is counted by whoever writes it
+            noted.clear()
         # The order of the steps is that of the bytes, which compress best with what is random at one end.
         caller = self._callers.get(span.identity) or self._meet(span.identity)
         shared = caller.known.get(span.facts) or self._learn(span.facts, span.identity, caller)
-        if shared.dropped or caller.dropped:
-            self._count(shared.dropped + caller.dropped)
         writers = self._own[type(span.facts)]
         parts = [shared.encoded, caller.encoded]
         for key, value in span.own.items():
@@ -107,7 +121,16 @@ class SpanWriter:
         parts.append(
             _HEAD(_TRACE_ID, span.trace_id, _SPAN_ID, span.span_id, b"\x39", span.started, b"\x41", span.ended)
         )
-        return wire.field(b"\x12", b"".join(parts))
+        written = wire.field(b"\x12", b"".join(parts))
+        if noted or shared.dropped or caller.dropped:
+            self._count(shared.dropped + caller.dropped + tuple(noted))
+            noted.clear()
+        return written
+
+    @property
+    def remembered(self) -> int:
+        """Callers and facts that are remembered now."""
+        return len(self._callers) + FACTS_LIMIT - self._room
 
     def _meet(self, identity: UsageIdentity) -> _Caller:
         self.misses += 1
@@ -115,9 +138,12 @@ class SpanWriter:
         attributes = self._redactor.counting(noted).attributes(self.maker.caller(identity, noted))
         standing = identity.verified_kind, identity.provenance == "verified" and identity.customer_id is not None
         encoded = wire.attributes(wire.SPAN_ATTRIBUTE, attributes)
+        if _size(identity.attributes().values()) > LONGEST_FACTS:
+            return _Caller(encoded, tuple(noted.names), self._known.get(standing, {}))
+        crowded = standing not in self._known and len(self._known) >= STANDINGS_LIMIT
+        if crowded or len(self._callers) >= CALLERS_LIMIT:
+            self._forget()
         caller = _Caller(encoded, tuple(noted.names), self._known.setdefault(standing, {}))
-        if len(self._callers) >= CALLERS_LIMIT:
-            self._callers.clear()
         self._callers[identity] = caller
         return caller
 
@@ -129,7 +155,8 @@ class SpanWriter:
         heading = wire.heading(redactor.name(shared.name, kind.value), SPAN_KINDS[kind], failed=shared.failed)
         attributes = wire.attributes(wire.SPAN_ATTRIBUTE, redactor.attributes(shared.attributes))
         learned = _Learned(heading + attributes, tuple(noted.names))
-        if shared.lasting and sum(len(part) for part in facts if isinstance(part, str)) <= LONGEST_FACTS:
+        # A caller who is not remembered may have a standing that is not, either.
+        if shared.lasting and identity in self._callers and _size(facts) <= LONGEST_FACTS:
             self._remember(facts, learned, caller)
         return learned
 
@@ -141,6 +168,11 @@ class SpanWriter:
         caller.known[facts] = learned
         self._room -= 1
 
+    def _forget(self) -> None:
+        self._callers.clear()
+        self._known.clear()
+        self._room = FACTS_LIMIT
+
     def _count(self, dropped: tuple[object, ...]) -> None:
         for name in dropped:
             self.maker.drops.add(name)
@@ -148,9 +180,9 @@ class SpanWriter:
     def _events(self, span: UsageReadableSpan) -> list[bytes]:
         written = []
         for time, name, found in span.recorded:
-            allowed = self.maker.event(name, found)
+            allowed = self.maker.event(name, found, self._noted)
             if allowed is not None:
-                clean = wire.attributes(wire.EVENT_ATTRIBUTE, self._redactor.attributes(allowed))
+                clean = wire.attributes(wire.EVENT_ATTRIBUTE, self._noting.attributes(allowed))
                 written.append(wire.event(time, name, clean))
         return written
 
@@ -162,19 +194,15 @@ class SpanWriter:
             ValueType.DOUBLE: self._double,
             ValueType.BOOLEAN: self._value,
         }
-        return {
-            key: of_type[attribute.type](attribute)
-            for key, attribute in allowed_on(kind).items()
-            if not attribute.distinct
-        }
+        return {key: of_type[attribute.type](attribute) for key, attribute in allowed_on(kind).items() if key in OWN}
 
     def _text(self, attribute: Attribute) -> Write:
-        key, accept, redacted = attribute.key, attribute.accept, self._redactor.text
+        key, accept, redacted = attribute.key, attribute.accept, self._noting.text
         encoded = wire.text_attribute(wire.SPAN_ATTRIBUTE, key)
 
         def write(value: Any) -> bytes:
-            accepted = accept(value)
-            if not isinstance(accepted, str):
+            accepted: Any = accept(value)
+            if accepted is None:
                 return self._left_out(key, value)
             return encoded(redacted(key, accepted))
 
@@ -193,7 +221,7 @@ class SpanWriter:
 
     def _left_out(self, key: str, value: object) -> bytes:
         if value is not None:  # which is not known, and nothing that was dropped
-            self.maker.drops.add(key)
+            self._noted.add(key)
         return b""
 
     def _integer(self, attribute: Attribute) -> Write:
@@ -220,3 +248,14 @@ class SpanWriter:
             return head + pack(value) if type(value) is float else otherwise(value)
 
         return write
+
+
+def _size(parts: Iterable[object]) -> int:
+    """Characters of the texts among ``parts``, and of those in pairs among them."""
+    size = 0
+    for part in parts:
+        if isinstance(part, tuple):
+            size += sum(_size(pair) for pair in part)
+        elif isinstance(part, (str, bytes)):
+            size += len(part)
+    return size
