@@ -30,7 +30,7 @@ format: $(VENV)/.dev ## Put the code into its style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.bench ## What a request costs with usage on, here and with others: a quarter of an hour
+bench: $(VENV)/.dev ## What a request costs with usage on, here and with others: a quarter of an hour
 	@echo "make bench: sets up an environment for each peer, measures nine rounds, draws, and writes docs/performance.md"
 	@$(BIN)/python -m benchmarks --json build/bench.json --plot docs --into-docs
 	@$(BIN)/python -m benchmarks.profile A --into-docs
@@ -90,10 +90,5 @@ $(CHAOS)/.ready: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing otel-usage and what tests and checks need"
-	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group servers --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group servers --group bench --group lint
 	@touch $@ $(VENV)/.demo
-
-$(VENV)/.bench: pyproject.toml $(VENV)/.dev
-	@echo "installing what plots are drawn with"
-	@$(BIN)/python -m pip install --quiet --group bench
-	@touch $@

@@ -227,7 +227,7 @@ def test_addresses_leave_where_they_are_allowed_and_secrets_do_not(
 def test_a_processor_of_ones_own_lets_addresses_out_by_a_keyword(stub: AxiomStub) -> None:
     for allowed, expected in ((True, "ann@example.com"), (False, REDACTED)):
         delivery = usage.CircuitBreakingSpanProcessor(
-            OtlpHttpExporter(stub.endpoint, HEADERS, 5.0, Redactor(email_addresses=True))
+            OtlpHttpExporter(stub.endpoint, HEADERS, 5.0, Encoder(Redactor(email_addresses=True)))
         )
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(usage.AllowlistSpanProcessor(delivery, email_addresses=allowed))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -38,9 +37,9 @@ async def broken(request: Request) -> PlainTextResponse:
 APP = Starlette(routes=[Route("/v1/items/{id}", item), Route("/broken", broken)])
 
 
-def delivered(stub: AxiomStub, switch_on: Callable[..., None]) -> tuple[list[Any], usage.UsageHealth]:
+def delivered(stub: AxiomStub, switch_on: Callable[..., None], **settings: Any) -> tuple[list[Any], usage.UsageHealth]:
     """What the sink has of one run."""
-    switch_on()
+    switch_on(**settings)
     with serve_asgi(APP) as url:
         outside(url, "/v1/items/1", "/v1/items/2?token=secret", "/broken", "/nowhere")
     assert usage.flush(5.0).complete
@@ -59,9 +58,7 @@ def delivered(stub: AxiomStub, switch_on: Callable[..., None]) -> tuple[list[Any
     return sorted(told, key=repr), health
 
 
-def test_the_official_encoder_can_be_had_and_delivers_the_same(
-    stub: AxiomStub, switch_on: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_official_encoder_can_be_had_and_delivers_the_same(stub: AxiomStub, switch_on: Callable[..., None]) -> None:
     ours, health = delivered(stub, switch_on)
     assert health.encoder is not None
     assert len(ours) == 10
@@ -69,8 +66,7 @@ def test_the_official_encoder_can_be_had_and_delivers_the_same(
     assert (health.encoder.written, health.encoder.official) == (8, 0), "but for the two that the application named"
     assert 0 < health.encoder.misses <= 9
     assert health.encoder.remembered == health.encoder.misses
-    monkeypatch.setenv("USAGE_OFFICIAL_ENCODER", "1")
-    official, other_health = delivered(stub, switch_on)
+    official, other_health = delivered(stub, switch_on, official_encoder=True)
     assert official == ours
     assert other_health.encoder == EncoderHealth(official=10)
     assert other_health.attributes_dropped == health.attributes_dropped == {"nobody.knows": 2}

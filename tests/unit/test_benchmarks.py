@@ -271,7 +271,6 @@ class TestProfile:
 
 
 def test_a_plot_is_a_png_and_an_svg_that_is_the_same_each_time(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="what `make bench` draws with is not installed")
     from benchmarks.plot import draw
 
     found = results(a_round(0, bare=100, ours=30, stock=60))

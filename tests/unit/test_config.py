@@ -82,6 +82,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("USAGE_EMAIL_ADDRESSES", "0", "email_addresses", False),
         ("USAGE_DEV_HEADER", "1", "dev_header", True),
         ("USAGE_DEV_HEADER", "0", "dev_header", False),
+        ("USAGE_OFFICIAL_ENCODER", "1", "official_encoder", True),
     ],
 )
 def test_each_variable_is_read(variable: str, value: str, field: str, expected: object) -> None:
@@ -184,6 +185,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("USAGE_BAGGAGE_HOSTS", "pricing.internal", "only together with USAGE_BAGGAGE_KEY"),
         ("USAGE_BAGGAGE_AUDIENCE", "*.com", "two labels or more"),
         ("USAGE_DEV_HEADER", "yes", "1 or 0"),
+        ("USAGE_OFFICIAL_ENCODER", "on", "1 or 0"),
         ("USAGE_EMAIL_ADDRESSES", "true", "1 or 0"),
     ],
 )

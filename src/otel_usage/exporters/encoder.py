@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
@@ -25,17 +24,15 @@ from .span_writer import SpanWriter
 SLICE: Final = 32
 """Spans that are encoded at a stretch. Between slices the interpreter lock is free for requests."""
 
-OFFICIAL: Final = "USAGE_OFFICIAL_ENCODER"
-"""The variable that has every span encoded by OpenTelemetry's own encoder, ten times as slow, if it is ``1``."""
-
 
 class Encoder:
     """Makes spans into payloads, with every string redacted. One owner: the worker."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, *, official: bool = False) -> None:
+        """``official``: OpenTelemetry's own encoder has to write every span, ten times as slow."""
         self._redactor = redactor
         self._writer: SpanWriter | None = None
-        self._only_official = os.environ.get(OFFICIAL) == "1"
+        self._only_official = official
         self._written = self._left_to_official = 0
 
     def __call__(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:

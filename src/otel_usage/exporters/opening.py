@@ -6,6 +6,7 @@ from typing import Final
 
 from ..config import OtlpProtocol, UsageConfig
 from ..guard import logger
+from .encoder import Encoder
 from .outcome import NowhereExporter, UsageExporter
 from .redacting import Redactor
 
@@ -26,11 +27,12 @@ def open_exporter(config: UsageConfig, redactor: Redactor) -> UsageExporter:
         headers["Authorization"] = f"Bearer {config.axiom_token}"
     elif config.axiom_token is not None:
         logger.warning("AXIOM_API_TOKEN is not sent to %s: the connection is not encrypted", config.endpoint)
+    encoder = Encoder(redactor, official=config.official_encoder)
     # Each transport is imported where it is chosen: gRPC alone costs more to import than all of this package.
     if config.otlp_protocol is OtlpProtocol.GRPC:
         from .otlp_grpc import OtlpGrpcExporter
 
-        return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout, redactor)
+        return OtlpGrpcExporter(config.endpoint, headers, config.export_timeout, encoder)
     from .otlp_http import OtlpHttpExporter
 
-    return OtlpHttpExporter(config.endpoint, headers, config.export_timeout, redactor)
+    return OtlpHttpExporter(config.endpoint, headers, config.export_timeout, encoder)

@@ -46,15 +46,15 @@ class OtlpGrpcExporter(UsageExporter):
     """Sends spans to an OTLP/gRPC endpoint. ``OTEL_EXPORTER_OTLP_HEADERS`` is not read, as with OTLP/HTTP."""
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, redactor: Redactor | None = None
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, encoder: Encoder | None = None
     ) -> None:
         """``endpoint`` is ``http://host:port`` (plain text) or ``https://host:port``; ``timeout``: seconds of a call;
-        ``redactor`` takes out what must not leave; None: one that lets no e-mail address out, either.
+        ``encoder`` makes the payloads; None: one that lets no e-mail address out.
         """
         self.timeout = timeout
         self._endpoint = urlsplit(endpoint)
         self._metadata = tuple((name.lower(), value) for name, value in headers.items())
-        self._encode = Encoder(redactor or Redactor())
+        self._encode = encoder or Encoder(Redactor())
         self._call: Any = None
         self._connect()
 

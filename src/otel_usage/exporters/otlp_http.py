@@ -50,17 +50,17 @@ class OtlpHttpExporter(UsageExporter):
     """
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], timeout: float, redactor: Redactor | None = None
+        self, endpoint: str, headers: Mapping[str, str], timeout: float, encoder: Encoder | None = None
     ) -> None:
         """``endpoint`` is the whole URL; ``headers`` are sent beside OTLP's own; ``timeout``: seconds of an attempt,
-        and of each operation on its socket; ``redactor`` takes out what must not leave;
-        None: one that lets no e-mail address out, either.
+        and of each operation on its socket; ``encoder`` makes the payloads;
+        None: one that lets no e-mail address out.
 
         Raises:
             ConfigError: the environment names a proxy for the endpoint that is none.
         """
         self.timeout = timeout
-        self._encode = Encoder(redactor or Redactor())
+        self._encode = encoder or Encoder(Redactor())
         self._shut_down = False
         self._endpoint = endpoint
         self._headers = {
