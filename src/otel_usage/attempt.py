@@ -16,7 +16,7 @@ from .guard import guarded
 from .identity import UNKNOWN, UsageIdentity
 from .ids import new_span_id
 from .ledger import Drops
-from .readable import Recorded, UsageReadableSpan
+from .readable import Recorded, UsageReadableSpan, seconds
 from .request import UsageRequest
 from .runtime import active
 from .scope import UsageScope, current
@@ -164,7 +164,7 @@ class UpstreamAttempt(Recorded):
             own["http.request.body.size"] = self.sent
             own["http.response.body.size"] = self.received
         if self._first_byte is not None:
-            own["usage.time_to_first_byte"] = (self._first_byte - self._start) / 1e9
+            own["usage.time_to_first_byte"] = seconds(self._first_byte - self._start)
         return UsageReadableSpan(
             recorder.maker,
             UpstreamFacts(

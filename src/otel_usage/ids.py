@@ -11,9 +11,9 @@ import os
 import random
 from typing import Final
 
-Ids = tuple[bytes, bytes, bytes]
-"""A trace's id (16 bytes), a span's (8) and a request's (16). That one is all zeros, which is no id, has a probability
-of 2 to the power of -64."""
+Ids = tuple[bytes, bytes]
+"""A trace's id (16 bytes) and a span's (8). That one is all zeros, which is no id, has a probability of 2 to the power
+of -64."""
 
 _RANDOM: Final = random.Random()  # noqa: S311  # ids are no secrets
 
@@ -22,11 +22,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def new_ids() -> Ids:
-    """For a new trace, its first span, and the request that both are of. One draw, of which there is but one at a time
-    whatever the threads.
-    """
-    drawn = _RANDOM.getrandbits(320).to_bytes(40)
-    return drawn[:16], drawn[16:24], drawn[24:]
+    """For a new trace and its first span. One draw, of which there is but one at a time whatever the threads."""
+    drawn = _RANDOM.getrandbits(192).to_bytes(24)
+    return drawn[:16], drawn[16:]
 
 
 def new_span_id() -> bytes:

@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 
-LEVEL: Final = 1
-"""gzip's level. It takes half as long as 6 (1.3 µs a span and not 2.7) for 4 percent more bytes: what requests have in
-common stands side by side, where the fastest search finds it."""
+LEVEL: Final = 4
+"""gzip's level: the first that looks twice before it takes a match. 6 takes 1.2 µs a span more for 5 percent fewer
+bytes, and 1 saves 1 µs for 10 percent more."""
 
 
 class Payload(ABC):

@@ -110,6 +110,13 @@ def finished(recorded: ReadableSpan | Recorded) -> ReadableSpan | None:
         return None
 
 
+def seconds(nanoseconds: int) -> float:
+    """A duration, to a 2**20th of a second, which is about a microsecond: the zeros that such a number ends with in
+    binary compress, and nanoseconds would take 5 bytes of each span.
+    """
+    return (nanoseconds << 20) // 1_000_000_000 / (1 << 20)
+
+
 def span_context(trace_id: bytes, span_id: bytes, remote: bool = False) -> SpanContext:
     """The context of a usage span. Always sampled: usage is never sampled away."""
     return SpanContext(int.from_bytes(trace_id), int.from_bytes(span_id), remote, _SAMPLED)

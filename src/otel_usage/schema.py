@@ -223,8 +223,8 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("usage.plan", _S, _ALL, "The customer's plan.", "api_pro"),
     Attribute("usage.identity.provenance", _S, _ALL, "How sure the identity is.", "verified", values=PROVENANCES),
     # What
-    Attribute("usage.request.id", _S, _ALL, "The request's id: from a declared proxy, else made here.",
-              "8f14e45fceea167a5a36dedd4bea2543", cap=128, form=IDENTIFIER),
+    Attribute("usage.request.id", _S, _ALL, "The request's id: from a declared proxy, else that of its span.",
+              "8f14e45fceea167a", cap=128, form=IDENTIFIER),
     Attribute("usage.client.request_id", _S, _REQUEST, "The `x-request-id` that the client sent. Never trusted.",
               "order-17-retry-2", cap=128, form=IDENTIFIER),
     Attribute("http.route", _S, _REQUEST, "The route's template. Never the raw path.", "/v1/items/{id}",

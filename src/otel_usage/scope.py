@@ -94,7 +94,6 @@ class UsageScope:
     remote_trace_id: bytes | None = None
     """The trace that the caller said it is in. None: none."""
     _ids: tuple[bytes, bytes] | None = None
-    _request_id: bytes = b""
     _waiting: deque[Callable[[UsageIdentity], None]] | None = None
 
     def __init__(self, recorder: Recorder) -> None:
@@ -245,7 +244,7 @@ class UsageScope:
         with self._lock:
             if self._ids is None:
                 trace_id = self.remote_trace_id or (self._link_to_user() if get_current() else None)
-                new_trace_id, span_id, self._request_id = new_ids()
+                new_trace_id, span_id = new_ids()
                 self._ids = trace_id or new_trace_id, span_id
             return self._ids
 

@@ -57,10 +57,10 @@ def test_ids_are_of_their_size_and_all_different_whichever_thread_draws_them(
 
 def test_the_ids_of_one_draw_have_nothing_in_common(hurried: None) -> None:
     drawn = drawn_by_threads(new_ids, 2000)
-    assert {tuple(map(len, one)) for one in drawn} == {(16, 8, 16)}
+    assert {tuple(map(len, one)) for one in drawn} == {(16, 8)}
     for ids in zip(*drawn, strict=True):
         assert len(set(ids)) == len(drawn)
-    assert not any(span in trace or span in request for trace, span, request in drawn)
+    assert not any(span in trace for trace, span in drawn)
 
 
 def test_what_an_application_seeds_repeats_no_id() -> None:
@@ -68,7 +68,7 @@ def test_what_an_application_seeds_repeats_no_id() -> None:
     for _ in range(100):
         random.seed(1)
         drawn |= {*new_ids(), new_span_id()}
-    assert len(drawn) == 400
+    assert len(drawn) == 300
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

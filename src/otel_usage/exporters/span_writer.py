@@ -44,8 +44,7 @@ _HEAD: Final = struct.Struct("<2s16s2s8scQcQ").pack
 _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 
 _REQUEST_ID: Final = "usage.request.id"
-# All of the attribute but the 32 characters that end it.
-_MADE_ID: Final = wire.attribute(wire.SPAN_ATTRIBUTE, _REQUEST_ID, "0" * 32)[:-32]
+_made_id: Final = wire.text_attribute(wire.SPAN_ATTRIBUTE, _REQUEST_ID)
 
 _KINDS: Final = {
     RequestFacts: RecordKind.REQUEST,
@@ -110,7 +109,7 @@ class SpanWriter:
         for key, value in span.own.items():
             parts.append(writers[key](value))
         if span.made_id is not None:
-            parts.append(_MADE_ID + span.made_id.encode())
+            parts.append(_made_id(span.made_id))
         if span.recorded:
             parts += self._events(span)
         if span.link is not None:
