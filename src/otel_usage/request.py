@@ -155,12 +155,12 @@ class UsageRequest(UsageScope, Recorded):
             self._ask()
         if self.status is None and not self.client_gone:
             self.status, self.complete, self.sent = 500, True, 0
+        if self._first_byte is None and get_current():  # it may hold a span to link to
+            self._bound()
         self.closed_at = time.perf_counter_ns()
         if self._waiting:
             self._attribute()
         self._whose = self.identity  # what is said later is for what comes later
-        if self._first_byte is None and get_current():  # it may hold a span to link to
-            self._bound()
         self.recorder.emit(self)
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = _NOTHING

@@ -244,7 +244,10 @@ class UsageScope:
     def _bound(self) -> tuple[bytes, bytes]:
         with self._lock:
             if self._ids is None:
-                trace_id = self.remote_trace_id or (self._link_to_user() if get_current() else None)
+                trace_id = self.remote_trace_id
+                # What is current after the end is another's: on the worker perhaps of whichever request started it.
+                if trace_id is None and self.closed_at is None and get_current():
+                    trace_id = self._link_to_user()
                 new_trace_id, span_id, self._request_id = new_ids()
                 self._ids = trace_id or new_trace_id, span_id
             return self._ids

@@ -1,0 +1,111 @@
+"""An ended request is handed to the worker as it is: what comes later, and what is odd about it, must not reach others.
+
+Each application is called as a server calls it, with the worker asleep until the test asks for delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+import otel_usage as usage
+from otel_usage.testing import AxiomStub, ReceivedSpan
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+SECRET = "sk_live_0000000000000000"
+
+
+@pytest.fixture(autouse=True)
+def asleep(switch_on: Callable[..., None]) -> None:
+    """The worker, until it is asked."""
+    switch_on(schedule_delay=60.0)
+
+
+async def call(app: Application, path: str = "/", headers: Any = (), *, kind: str = "http") -> None:
+    """One exchange, of which the client is there until the end."""
+    scope = {
+        "type": kind, "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http",
+        "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": list(headers), "client": ("203.0.113.7", 1), "server": ("localhost", 80),
+    }  # fmt: skip
+    messages = iter([{"type": f"{kind}.connect" if kind == "websocket" else "http.request"}])
+
+    async def receive() -> Any:
+        for message in messages:
+            return message
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        """Take it."""
+
+    await app(scope, receive, send)
+
+
+async def answer(send: Any, status: Any = 200) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+def delivered(stub: AxiomStub) -> list[ReceivedSpan]:
+    usage.flush(5.0)
+    return stub.spans
+
+
+def answering(status: Any) -> Application:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, status)
+
+    return usage.UsageMiddleware(app)
+
+
+def test_a_worker_that_inherits_a_context_links_nothing_to_it(stub: AxiomStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenTelemetry's instrumentation of threads hands on the context of whoever starts one, as Python 3.14 may."""
+    start = threading.Thread.start
+
+    def inheriting(thread: threading.Thread) -> None:
+        thread.run = functools.partial(contextvars.copy_context().run, thread.run)  # type: ignore[method-assign]
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", inheriting)
+
+    async def both() -> None:
+        with TracerProvider().get_tracer("test").start_as_current_span("GET", kind=trace.SpanKind.SERVER):
+            await call(answering(200))
+        await call(answering(204))
+        await call(answering(205))
+
+    asyncio.run(both())
+    spans = delivered(stub)
+    assert len({span.trace_id for span in spans}) == 3
+    assert [len(span.links) for span in spans] == [1, 0, 0]
+
+
+def test_a_span_of_the_applications_that_begins_after_the_end_is_not_the_requests(stub: AxiomStub) -> None:
+    over = threading.Event()
+
+    def outlive() -> None:
+        over.wait()
+        with TracerProvider().get_tracer("test").start_as_current_span("another job"):
+            usage.record_llm("anthropic", "a-model")
+
+    thread = threading.Thread(target=outlive)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        thread.start()
+        await answer(send)
+
+    asyncio.run(call(usage.UsageMiddleware(app)))
+    over.set()
+    thread.join()
+    spans = delivered(stub)
+    assert len(spans) == 2
+    assert len({span.trace_id for span in spans}) == 1
+    assert not any(span.links for span in spans)
