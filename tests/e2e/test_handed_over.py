@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub, ReceivedSpan
@@ -109,3 +112,20 @@ def test_a_span_of_the_applications_that_begins_after_the_end_is_not_the_request
     assert len(spans) == 2
     assert len({span.trace_id for span in spans}) == 1
     assert not any(span.links for span in spans)
+
+
+def test_the_task_that_sends_the_response_is_a_part_of_the_request(stub: AxiomStub) -> None:
+    """Starlette makes a streamed body on a task of its own, under servers of ASGI's older versions."""
+
+    async def parts() -> Any:
+        usage.identify(customer_id="acme", tier=1, auth_kind="jwt")
+        yield b"x"
+
+    async def stream(request: Any) -> StreamingResponse:
+        usage.identify(auth_kind="anon")
+        return StreamingResponse(parts())
+
+    asyncio.run(call(Starlette(routes=[Route("/", stream)])))
+    (span,) = delivered(stub)
+    assert span.attributes["usage.customer.id"] == "acme"
+    assert usage.health().attributes_dropped == {}

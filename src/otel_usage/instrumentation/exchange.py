@@ -75,9 +75,12 @@ class Exchange:
             kind = message["type"]
             if kind == "http.response.body":
                 size = len(message.get("body", b""))
-                if not message.get("more_body", False):
+                if message.get("more_body", False):
+                    request.works_here()
+                else:
                     self._ending = True
             elif kind == "http.response.start":
+                request.works_here()
                 changed = self._started(message, message["status"])
             elif kind == "http.response.pathsend":
                 self._ending, size = True, 0
