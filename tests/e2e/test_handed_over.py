@@ -20,6 +20,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 import otel_usage as usage
+from otel_usage.guard import internal_errors
 from otel_usage.testing import AxiomStub, ReceivedSpan
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -129,3 +130,15 @@ def test_the_task_that_sends_the_response_is_a_part_of_the_request(stub: AxiomSt
     (span,) = delivered(stub)
     assert span.attributes["usage.customer.id"] == "acme"
     assert usage.health().attributes_dropped == {}
+
+
+def test_what_is_no_identity_costs_no_span(stub: AxiomStub) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        mistaken: Any = usage.Credentials(customer_id="acme", user_api_key=SECRET)
+        usage.identify(mistaken)
+        await answer(send)
+
+    asyncio.run(call(usage.UsageMiddleware(app)))
+    (span,) = delivered(stub)
+    assert "usage.customer.id" not in span.attributes
+    assert internal_errors() == {"recording.identify": 1}
