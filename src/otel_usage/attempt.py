@@ -38,8 +38,10 @@ class UpstreamNaming:
 
     def words(self, drops: Drops) -> tuple[str | None, str | None, str | None]:
         """Provider, operation and cache status: those that are text. The others are counted."""
-        said = self.provider, self.operation, self.cache_status
-        return said if said == _NOTHING_SAID else self._text(said, drops)
+        # By identity: what an application says may be anything, such as an array, which compares by raising.
+        if self.provider is None and self.operation is None and self.cache_status is None:
+            return _NOTHING_SAID
+        return self._text((self.provider, self.operation, self.cache_status), drops)
 
     def _text(self, said: tuple[object, ...], drops: Drops) -> tuple[str | None, str | None, str | None]:
         provider, operation, cache_status = words = tuple(map(plain, said))

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,6 +22,8 @@ from starlette.routing import Route
 
 import otel_usage as usage
 from otel_usage.guard import internal_errors
+from otel_usage.readable import UsageReadableSpan
+from otel_usage.request import UsageRequest
 from otel_usage.testing import AxiomStub, ReceivedSpan
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -142,3 +145,44 @@ def test_what_is_no_identity_costs_no_span(stub: AxiomStub) -> None:
     (span,) = delivered(stub)
     assert "usage.customer.id" not in span.attributes
     assert internal_errors() == {"recording.identify": 1}
+
+
+class Array:
+    """Compares as an array does."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError(SECRET)
+
+
+def test_a_name_that_cannot_be_compared_is_dropped_alone(stub: AxiomStub) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        transport = httpx.MockTransport(lambda request: httpx.Response(200))
+        async with httpx.AsyncClient(transport=transport) as client:
+            await client.get("http://upstream", extensions={"usage": {"provider": Array(), "operation": "quote"}})
+        await answer(send)
+
+    asyncio.run(call(usage.UsageMiddleware(app)))
+    upstream, request = delivered(stub)
+    assert upstream.attributes["usage.operation"] == "quote"
+    assert request.attributes["http.response.status_code"] == 200
+    assert usage.health().attributes_dropped == {"usage.provider": 1}
+
+
+def test_a_request_that_cannot_become_a_span_does_not_cost_the_others(
+    stub: AxiomStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = UsageRequest.finished
+
+    def finished(request: UsageRequest) -> UsageReadableSpan:
+        if request.status == 418:
+            raise ValueError(SECRET)
+        return made(request)
+
+    monkeypatch.setattr(UsageRequest, "finished", finished)
+    for status in (200, 418, 200):
+        asyncio.run(call(answering(status)))
+    assert len(delivered(stub)) == 2
+    assert usage.health().ledger.dropped == {"unencodable": 1}
+    assert internal_errors() == {"exporters.encoder._finished": 1}

@@ -11,6 +11,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ..facts import WorkFacts
+from ..guard import report
 from ..maker import SpanMaker
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
@@ -27,6 +28,17 @@ OFFICIAL: Final = "USAGE_OFFICIAL_ENCODER"
 """The variable that has every span encoded by OpenTelemetry's own encoder, ten times as slow, if it is ``1``."""
 
 
+def _finished(recorded: Sequence[ReadableSpan | Recorded]) -> list[ReadableSpan]:
+    """Those of them that can become spans: one that cannot must not cost the others."""
+    spans = []
+    for one in recorded:
+        try:
+            spans.append(finished(one))
+        except Exception as error:  # as it says; it is counted as unencodable
+            report("exporters.encoder._finished", error)
+    return spans
+
+
 class Encoder:
     """Makes spans into payloads, with every string redacted."""
 
@@ -41,7 +53,7 @@ class Encoder:
         """A payload of all ``spans`` that can be written as OTLP. Never raises."""
         parts, count = [], 0
         for start in range(0, len(spans), SLICE):
-            for part, encoded in self._encode([finished(span) for span in spans[start : start + SLICE]]):
+            for part, encoded in self._encode(_finished(spans[start : start + SLICE])):
                 parts.append(encoded)
                 count += part
             yield_interpreter()
