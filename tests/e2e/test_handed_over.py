@@ -6,9 +6,13 @@ Each application is called as a server calls it, with the worker asleep until th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
+import gc
+import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -186,3 +190,28 @@ def test_a_request_that_cannot_become_a_span_does_not_cost_the_others(
     assert len(delivered(stub)) == 2
     assert usage.health().ledger.dropped == {"unencodable": 1}
     assert internal_errors() == {"exporters.encoder._finished": 1}
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="elsewhere everything waits for a collection")
+def test_an_error_keeps_nothing_alive(stub: AxiomStub) -> None:
+    class Upload:
+        """What a request worked on."""
+
+    seen: list[weakref.ref[Upload]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        upload = Upload()
+        seen.append(weakref.ref(upload))
+        raise ValueError
+
+    async def failing() -> None:
+        with contextlib.suppress(ValueError):
+            await call(usage.UsageMiddleware(app))
+        assert [found() for found in seen] == [None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(failing())
+    finally:
+        gc.enable()
