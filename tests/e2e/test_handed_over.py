@@ -215,3 +215,24 @@ def test_an_error_keeps_nothing_alive(stub: AxiomStub) -> None:
         asyncio.run(failing())
     finally:
         gc.enable()
+
+
+def test_a_call_that_waits_for_delivery_does_not_keep_its_context(stub: AxiomStub) -> None:
+    class Session:
+        """What an application keeps in a context variable."""
+
+    session: contextvars.ContextVar[Session] = contextvars.ContextVar("session")
+    seen: list[weakref.ref[Session]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session.set(Session())
+        seen.append(weakref.ref(session.get()))
+        transport = httpx.MockTransport(lambda request: httpx.Response(200))
+        async with httpx.AsyncClient(transport=transport) as client:
+            await client.get("http://upstream")
+        await answer(send)
+
+    asyncio.run(call(usage.UsageMiddleware(app)))
+    gc.collect()
+    assert usage.health().ledger.queued == 2
+    assert [found() for found in seen] == [None]
