@@ -131,7 +131,7 @@ class UpstreamAttempt(Recorded):
 
     def responded(self, status: int) -> None:
         """The response's head has arrived."""
-        self.status = status
+        self.status = int(status)  # plain: a member of an enum is equal to its number, and is not written as one
         self._first_byte = time.perf_counter_ns()
 
     def failed(self, error: BaseException) -> None:

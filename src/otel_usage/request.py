@@ -132,8 +132,7 @@ class UsageRequest(UsageScope, Recorded):
         """The response begins."""
         self.status = status
         self._first_byte = time.perf_counter_ns()
-        if cache_control is not None:
-            self.cache_control = cache_control
+        self.cache_control = cache_control
         if get_current():  # an empty context holds no span to link to, as where nobody traces
             self.bind_trace()
         if self.recorder.config.identity is not None:

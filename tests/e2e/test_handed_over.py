@@ -14,6 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -236,3 +237,26 @@ def test_a_call_that_waits_for_delivery_does_not_keep_its_context(stub: AxiomStu
     gc.collect()
     assert usage.health().ledger.queued == 2
     assert [found() for found in seen] == [None]
+
+
+@pytest.mark.parametrize("odd", [HTTPStatus.CREATED, 201.0, "201"])
+def test_a_status_that_is_merely_equal_to_a_number_is_that_number(odd: Any, stub: AxiomStub) -> None:
+    asyncio.run(call(answering(odd)))
+    asyncio.run(call(answering(201)))
+    assert [span.attributes["http.response.status_code"] for span in delivered(stub)] == [201, 201]
+
+
+def test_a_response_that_takes_the_place_of_another_has_its_own_freshness(stub: AxiomStub) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Cache-Control", "public, max-age=60")])
+        try:
+            raise ValueError
+        except ValueError:
+            start_response("200 OK", [], sys.exc_info())
+        return [b"x"]
+
+    body: Any = usage.UsageWSGIMiddleware(app)({"REQUEST_METHOD": "GET"}, lambda *args: lambda data: None)
+    list(body)
+    body.close()
+    (span,) = delivered(stub)
+    assert "usage.cache.tier" not in span.attributes

@@ -152,7 +152,7 @@ class Exchange:
         readable_again = type(headers) is list or type(headers) is tuple
         if not readable_again:
             headers = list(headers)  # any iterable (ASGI specification), also one that is read once
-        request.response_started(status, _cache_control(headers))
+        request.response_started(int(status), _cache_control(headers))
         if request.recorder.config.dev_header:
             headers = [*headers, (b"x-usage-telemetry", request.recorder.status().encode())]
         elif readable_again:
