@@ -80,7 +80,7 @@ class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
-        "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
+        "_ended", "_end", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
         "_started", "_trace_id", "_whose",
         "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip
@@ -150,6 +150,8 @@ class UpstreamAttempt(Recorded):
             self._scope.upstream_duration += duration
             self._scope.upstream_received += self.received
         self._ended = self._started + duration
+        # A stream that another thread has closed may still be read, and end in an error.
+        self._end = self.sent, self.received, self.complete, self.error
         self._scope.attribute(self._emit)
         if not self._parent_id:  # nobody else will say who it was for
             self._scope.close()
@@ -162,9 +164,10 @@ class UpstreamAttempt(Recorded):
     def finished(self) -> UsageReadableSpan:
         recorder, scope = self.recorder, self._scope
         own = scope.inherited()
+        sent, received, complete, error = self._end
         if self.method is not None:
-            own["http.request.body.size"] = self.sent
-            own["http.response.body.size"] = self.received
+            own["http.request.body.size"] = sent
+            own["http.response.body.size"] = received
         if self._first_byte is not None:
             own["usage.time_to_first_byte"] = (self._first_byte - self._start) / 1e9
         return UsageReadableSpan(
@@ -174,8 +177,8 @@ class UpstreamAttempt(Recorded):
                 self.host,
                 *self._name.words(recorder.drops),
                 self.status,
-                self.complete,
-                self.error,
+                complete,
+                error,
                 self.resend_count,
                 self._route,
             ),

@@ -33,7 +33,9 @@ LONGEST_ID: Final = BY_KEY["usage.client.request_id"].cap
 
 
 class UsageRequest(UsageScope, Recorded):
-    """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
+    """The scope of a request. Its middleware tells it what happens, until :meth:`close`. What happens after that, on a
+    task or thread that goes on, is not the span's, which the worker makes of this object later.
+    """
 
     reason: str | None = None
     route: str | None = None
@@ -120,16 +122,22 @@ class UsageRequest(UsageScope, Recorded):
 
     def matched(self, template: str) -> None:
         """A route of this template serves the request, beneath the mounts that it came through."""
+        if self.closed_at is not None:
+            return
         self.route = template
         self.found = True
 
     def entered(self, prefix: str, *, routes: bool) -> None:
         """The request has come through a mount. ``routes``: what is mounted there has routes of its own to match."""
+        if self.closed_at is not None:
+            return
         self.mounted += prefix
         self.found = not routes
 
     def response_started(self, status: int, cache_control: str | None) -> None:
         """The response begins."""
+        if self.closed_at is not None:
+            return
         self.status = status
         self._first_byte = time.perf_counter_ns()
         self.cache_control = cache_control
@@ -140,11 +148,15 @@ class UsageRequest(UsageScope, Recorded):
 
     def response_sent(self, size: int) -> None:
         """``size`` more bytes of the body have been sent."""
+        if self.closed_at is not None:
+            return
         self._ended = time.perf_counter_ns()
         self.sent += size
 
     def failed(self, error: BaseException) -> None:
         """The application raised."""
+        if self.closed_at is not None:
+            return
         self.error = type_name(error)
         self.interrupted = not isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
 

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 import gc
+import io
 import sys
 import threading
 import weakref
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 from opentelemetry import trace
@@ -260,3 +262,100 @@ def test_a_response_that_takes_the_place_of_another_has_its_own_freshness(stub: 
     body.close()
     (span,) = delivered(stub)
     assert "usage.cache.tier" not in span.attributes
+
+
+def test_what_a_task_does_after_the_end_is_not_the_requests(stub: AxiomStub) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def go_on() -> None:
+            await asyncio.sleep(0)
+            await receive()
+            await answer(send)
+
+        tasks.append(asyncio.create_task(go_on()))
+
+    async def both() -> None:
+        await call(usage.UsageMiddleware(app))
+        await tasks[0]
+
+    asyncio.run(both())
+    (span,) = delivered(stub)
+    assert span.attributes["http.response.status_code"] == 500
+    assert "usage.time_to_first_byte" not in span.attributes
+
+
+def test_a_websocket_that_is_lost_after_the_application_failed_was_ended_by_the_failure(stub: AxiomStub) -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        tasks.append(asyncio.create_task(receive()))
+        await asyncio.sleep(0)
+        raise ValueError(SECRET)
+
+    async def lost(scope: Any, receive: Any, send: Any) -> None:
+        over = asyncio.Event()
+        messages = iter([{"type": "websocket.connect"}])
+
+        async def receive_here() -> Any:
+            for message in messages:
+                return message
+            await over.wait()
+            return {"type": "websocket.disconnect", "code": 1006}
+
+        with pytest.raises(ValueError, match=SECRET):
+            await usage.UsageMiddleware(app)(scope, receive_here, send)
+        over.set()
+        await tasks[0]
+
+    asyncio.run(call(lost, kind="websocket"))
+    (span,) = delivered(stub)
+    assert span.attributes["usage.reason"] == "unhandled_exception"
+
+
+def test_what_a_wsgi_application_does_after_the_end_is_not_the_requests(stub: AxiomStub) -> None:
+    kept: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        kept.extend((environ["wsgi.input"], start_response("200 OK", [])))
+        return [b"x"]
+
+    environ = {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(b"12345")}
+    body: Any = usage.UsageWSGIMiddleware(app)(environ, lambda *args: lambda data: None)
+    list(body)
+    body.close()
+    stream, write = kept
+    stream.read()
+    write(b"late")
+    (span,) = delivered(stub)
+    assert span.attributes["http.request.body.size"] == 0
+    assert span.attributes["http.response.body.size"] == 1
+
+
+def test_what_comes_of_a_stream_that_was_closed_is_not_the_attempts(stub: AxiomStub) -> None:
+    class Stream(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield b"abc"
+            raise httpx.ReadError("closed beneath its reader")
+
+    class Pool:
+        def handle_request(self, request: Any) -> Any:
+            return httpcore.Response(200, headers=[], content=Stream())
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    transport = httpx.HTTPTransport()
+    transport._pool = Pool()  # type: ignore[assignment]
+    with httpx.Client(transport=transport) as client, client.stream("GET", "http://upstream") as response:
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        parts = iter(response.stream)
+        next(parts)
+        response.close()  # as another thread does
+        with pytest.raises(httpx.ReadError):
+            next(parts)
+    (span,) = delivered(stub)
+    assert "error.type" not in span.attributes
+    assert span.attributes["http.response.body.size"] == 3

@@ -70,6 +70,9 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
+        if self._closed:  # whatever goes on is no part of the span
+            await self._send(message)
+            return
         request, changed, size = self.request, message, -1  # no part of the body
         try:
             kind = message["type"]
@@ -97,7 +100,7 @@ class Exchange:
         try:
             await self._send(changed)
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
-            request.client_gone = True
+            request.client_gone = request.client_gone or not self._closed
             raise
         if size >= 0:
             self._sent(size)
@@ -138,6 +141,8 @@ class Exchange:
 
     @guarded(None)
     def _received(self, message: Message) -> None:
+        if self._closed:
+            return
         if message["type"] == "http.request":
             self.request.received += len(message.get("body", b""))
         elif message["type"] == "http.disconnect" and not self._ending:
@@ -177,6 +182,8 @@ class WebSocketExchange(Exchange):
 
     @guarded(None)
     def _received(self, message: Message) -> None:
+        if self._closed:
+            return
         if message["type"] == "websocket.receive":
             self.request.received += _payload(message)
         elif message["type"] == "websocket.disconnect":
@@ -188,11 +195,14 @@ class WebSocketExchange(Exchange):
 
     async def send(self, message: Message) -> None:
         """As for HTTP."""
+        if self._closed:
+            await self._send(message)
+            return
         changed = self._before(message) or message
         try:
             await self._send(changed)
         except OSError:  # as for HTTP
-            self.request.client_gone = True
+            self.request.client_gone = self.request.client_gone or not self._closed
             raise
         self._after(message)
 

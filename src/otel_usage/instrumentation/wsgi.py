@@ -264,7 +264,7 @@ class _CountedInput:
 
     def readlines(self, *args: Any) -> list[bytes]:
         lines: list[bytes] = self._stream.readlines(*args)
-        self._request.received += sum(map(len, lines))
+        self._counted(sum(map(len, lines)))
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
@@ -289,9 +289,10 @@ class _CountedInput:
         return (lambda *args: self._count(found(*args))) if name == "read1" else found
 
     def _counted(self, size: int | None) -> int | None:
-        self._request.received += size or 0
+        if self._request.closed_at is None:
+            self._request.received += size or 0
         return size
 
     def _count(self, data: bytes) -> bytes:
-        self._request.received += len(data)
+        self._counted(len(data))
         return data
