@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
+LONGEST_KEPT: Final = 2048
+"""Characters of headers that wait with the request for the worker."""
+
+_READ_LATER: Final = ("host", "origin")
+"""The headers that are facts, which requests have in common."""
+
 LONGEST_ID: Final = BY_KEY["usage.client.request_id"].cap
 
 
@@ -63,6 +69,7 @@ class UsageRequest(UsageScope, Recorded):
     _proxied: ProxyFacts | None = None
     _whose: UsageIdentity = UNKNOWN
     _asked: bool = False
+    _kept: Mapping[str, Any] | None = None
     _ended: int | None = None
     _first_byte: int | None = None
     _task: asyncio.Task[Any] | None = None
@@ -172,6 +179,8 @@ class UsageRequest(UsageScope, Recorded):
         if self._waiting:
             self._attribute()
         self._whose = self.identity  # what is said later is for what comes later
+        if sum(map(len, self._headers.values())) > LONGEST_KEPT:
+            self._shorten()
         self.recorder.emit(self)
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = _NOTHING
@@ -187,7 +196,9 @@ class UsageRequest(UsageScope, Recorded):
             own["usage.upstream.count"] = self.upstream_count
             own["usage.upstream.duration"] = self.upstream_duration / 1e9
             own["usage.upstream.response.size"] = self.upstream_received
-        if self.recorder.needs_more or len(headers) > ("host" in headers):
+        if self._kept is not None:
+            own |= self._kept
+        elif self.recorder.needs_more or len(headers) > ("host" in headers):
             own |= self._more()
         self._headers = _NOTHING
         return UsageReadableSpan(
@@ -270,6 +281,12 @@ class UsageRequest(UsageScope, Recorded):
             report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
             return
         self.found_out(found)
+
+    def _shorten(self) -> None:
+        """Keep of long headers what they amount to: a queue of them would be of any size."""
+        self._kept = self._more()
+        # Both are read by patterns that are shorter still: what is cut here is none, as it was.
+        self._headers = {name: self._headers[name][:LONGEST_KEPT] for name in _READ_LATER if name in self._headers}
 
     def _more(self) -> dict[str, Any]:
         """Attributes of this request alone that few requests have."""

@@ -13,6 +13,7 @@ import gc
 import io
 import sys
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -359,3 +360,48 @@ def test_what_comes_of_a_stream_that_was_closed_is_not_the_attempts(stub: AxiomS
     (span,) = delivered(stub)
     assert "error.type" not in span.attributes
     assert span.attributes["http.response.body.size"] == 3
+
+
+LONG = 60_000
+
+
+def held_by(work: Callable[[], None]) -> int:
+    """Bytes that are still held when ``work`` is done."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_headers_do_not_wait_with_their_request(stub: AxiomStub) -> None:
+    names = (b"host", b"origin", b"x-request-id", b"traceparent", b"sentry-trace", b"baggage")
+    app = answering(200)
+
+    def send_all() -> None:
+        for _ in range(50):
+            asyncio.run(call(app, headers=[(name, b"a" * LONG) for name in names]))
+
+    assert held_by(send_all) < 50 * LONG / 2
+    assert len(delivered(stub)) == 50
+    assert usage.health().attributes_dropped["usage.client.request_id"] == 50
+
+
+@pytest.mark.parametrize("say", ["identify", "annotate"])
+def test_long_words_of_clients_are_not_remembered(say: str, stub: AxiomStub) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if say == "identify":
+            usage.identify(customer_id=scope["path"], provenance="unverified")
+        else:
+            usage.annotate(domain=scope["path"])
+        await answer(send)
+
+    def send_all() -> None:
+        for number in range(50):
+            asyncio.run(call(usage.UsageMiddleware(app), f"/{number}" + "a" * LONG))
+        delivered(stub)
+
+    assert held_by(send_all) < 50 * LONG / 2

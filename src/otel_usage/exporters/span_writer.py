@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ FACTS_LIMIT: Final = 8_192
 """The same for what spans have in common, in all."""
 
 LONGEST_FACTS: Final = 1024
-"""Characters of facts that are remembered: clients choose how long their headers are."""
+"""Characters of facts, or of an identity, that are remembered: clients choose how long their headers are, and some
+applications take what they claim from those."""
 
 _SMALL: Final = range(4096)
 """Numbers whose encoding is remembered."""
@@ -63,6 +64,11 @@ class _Caller:
     """As for :class:`_Learned`."""
     known: dict[Facts, _Learned]
     """The facts of spans of callers of the same standing."""
+
+
+def _length(parts: Iterable[object]) -> int:
+    """Characters of all strings among ``parts``, also of those in tuples."""
+    return sum(len(part) if isinstance(part, str) else _length(part) for part in parts if isinstance(part, (str, tuple)))
 
 
 class SpanWriter:
@@ -116,9 +122,10 @@ class SpanWriter:
         standing = identity.verified_kind, identity.provenance == "verified" and identity.customer_id is not None
         encoded = wire.attributes(wire.SPAN_ATTRIBUTE, attributes)
         caller = _Caller(encoded, tuple(noted.names), self._known.setdefault(standing, {}))
-        if len(self._callers) >= CALLERS_LIMIT:
-            self._callers.clear()
-        self._callers[identity] = caller
+        if _length(identity.attributes().values()) <= LONGEST_FACTS:
+            if len(self._callers) >= CALLERS_LIMIT:
+                self._callers.clear()
+            self._callers[identity] = caller
         return caller
 
     def _learn(self, facts: Facts, identity: UsageIdentity, caller: _Caller) -> _Learned:
@@ -129,7 +136,7 @@ class SpanWriter:
         heading = wire.heading(redactor.name(shared.name, kind.value), SPAN_KINDS[kind], failed=shared.failed)
         attributes = wire.attributes(wire.SPAN_ATTRIBUTE, redactor.attributes(shared.attributes))
         learned = _Learned(heading + attributes, tuple(noted.names))
-        if shared.lasting and sum(len(part) for part in facts if isinstance(part, str)) <= LONGEST_FACTS:
+        if shared.lasting and _length(facts) <= LONGEST_FACTS:
             self._remember(facts, learned, caller)
         return learned
 
