@@ -80,7 +80,7 @@ class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
-        "_ended", "_end", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
+        "_end", "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
         "_started", "_trace_id", "_whose",
         "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip

@@ -341,12 +341,9 @@ def test_what_comes_of_a_stream_that_was_closed_is_not_the_attempts(stub: AxiomS
             yield b"abc"
             raise httpx.ReadError("closed beneath its reader")
 
-    class Pool:
+    class Pool(contextlib.ExitStack):
         def handle_request(self, request: Any) -> Any:
             return httpcore.Response(200, headers=[], content=Stream())
-
-        def close(self) -> None:
-            """Nothing is open."""
 
     transport = httpx.HTTPTransport()
     transport._pool = Pool()  # type: ignore[assignment]

@@ -68,7 +68,13 @@ class _Caller:
 
 def _length(parts: Iterable[object]) -> int:
     """Characters of all strings among ``parts``, also of those in tuples."""
-    return sum(len(part) if isinstance(part, str) else _length(part) for part in parts if isinstance(part, (str, tuple)))
+    found = 0
+    for part in parts:
+        if isinstance(part, str):
+            found += len(part)
+        elif isinstance(part, tuple):
+            found += _length(part)
+    return found
 
 
 class SpanWriter:

@@ -142,6 +142,8 @@ class Exchange:
     @guarded(None)
     def exhausted(self) -> None:
         """The application has no more parts. Fewer bytes than it has promised are not the whole response."""
+        if self._closed:
+            return
         request = self.request
         bodiless = request.method == "HEAD" or request.status in (204, 304)
         request.complete = bodiless or self.length is None or request.sent >= self.length
@@ -149,6 +151,8 @@ class Exchange:
     @guarded(None)
     def failed(self, error: BaseException) -> None:
         """The application raised."""
+        if self._closed:
+            return
         if not self._handed_over and not self.request.complete:
             self.request.status = None  # the head waits for the body's first byte (PEP 3333): the server answers 500
         self.request.failed(error)
