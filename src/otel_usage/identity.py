@@ -61,9 +61,13 @@ class UsageIdentity:
         # Here and not where identities are made, so that it holds also of an application's own and of merged ones.
         if not isinstance(self.provenance, str) or self.provenance not in _SURENESS:
             object.__setattr__(self, "provenance", "unverified")
-        # Plain, because the member of an enum that equals a string is not found where the string is looked up.
-        kind = str.__str__(self.auth_kind) if isinstance(self.auth_kind, str) else None
-        object.__setattr__(self, "auth_kind", kind)
+        # Plain, because what an identity amounts to is looked up by it: the member of an enum, or a string of another
+        # class, is equal to a string that means more, and must not stand in its place.
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if text is not None and type(text) is not str:
+                object.__setattr__(self, name, str.__str__(text) if isinstance(text, str) else None)
+        kind = self.auth_kind
         for name in beyond_claim(kind):
             object.__setattr__(self, name, None)
         tier = coerce_tier(self.tier, kind)
@@ -187,6 +191,7 @@ KEY_OF: Final[Mapping[str, str]] = {
 """The facts of an identity, and the attributes that they become."""
 
 _FACTS: Final = tuple(KEY_OF)
+_TEXTS: Final = ("provenance", "customer_id", "plan", "auth_kind", "principal_id")
 _SURENESS: Final = {provenance: rank for rank, provenance in enumerate(PROVENANCES)}
 
 

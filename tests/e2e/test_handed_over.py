@@ -402,3 +402,20 @@ def test_long_words_of_clients_are_not_remembered(say: str, stub: AxiomStub) -> 
         delivered(stub)
 
     assert held_by(send_all) < 50 * LONG / 2
+
+
+class Markup(str):
+    """A string that templates, databases or arrays hand out."""
+
+    __slots__ = ()
+
+
+def test_a_customer_of_another_class_of_strings_does_not_stand_in_the_place_of_one(stub: AxiomStub) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        customer = Markup("acme") if scope["path"] == "/odd" else "acme"
+        usage.identify(usage.UsageIdentity(customer_id=customer, tier=1, auth_kind="jwt", provenance="verified"))
+        await answer(send)
+
+    for path in ("/odd", "/", "/"):
+        asyncio.run(call(usage.UsageMiddleware(app), path))
+    assert [span.attributes["usage.customer.id"] for span in delivered(stub)] == ["acme"] * 3
