@@ -242,12 +242,13 @@ class UsageScope:
             _emit(emit, self.identity)
 
     def _bound(self) -> tuple[bytes, bytes]:
+        trace_id = self.remote_trace_id
+        # What is current after the end is another's: on the worker perhaps of whichever request started it. Not under
+        # the lock: a span of the application's own class may wait there for one that waits for ours.
+        if trace_id is None and self.closed_at is None and self._ids is None and get_current():
+            trace_id = self._link_to_user()
         with self._lock:
             if self._ids is None:
-                trace_id = self.remote_trace_id
-                # What is current after the end is another's: on the worker perhaps of whichever request started it.
-                if trace_id is None and self.closed_at is None and get_current():
-                    trace_id = self._link_to_user()
                 new_trace_id, span_id, self._request_id = new_ids()
                 self._ids = trace_id or new_trace_id, span_id
             return self._ids

@@ -419,3 +419,36 @@ def test_a_customer_of_another_class_of_strings_does_not_stand_in_the_place_of_o
     for path in ("/odd", "/", "/"):
         asyncio.run(call(usage.UsageMiddleware(app), path))
     assert [span.attributes["usage.customer.id"] for span in delivered(stub)] == ["acme"] * 3
+
+
+def test_a_span_of_the_applications_own_class_is_not_asked_under_a_lock(stub: AxiomStub) -> None:
+    theirs, asked = threading.Lock(), threading.Event()
+
+    class Waiting(trace.NonRecordingSpan):
+        def get_span_context(self) -> trace.SpanContext:
+            asked.set()
+            with theirs:
+                return super().get_span_context()
+
+    async def traced(scope: Any, receive: Any, send: Any) -> None:
+        with trace.use_span(Waiting(trace.INVALID_SPAN_CONTEXT)):
+            await answer(send)
+
+    def request(app: Application) -> threading.Thread:
+        return threading.Thread(target=lambda: asyncio.run(call(usage.UsageMiddleware(app))), daemon=True)
+
+    other = request(traced)
+
+    async def identifying(scope: Any, receive: Any, send: Any) -> None:
+        with theirs:
+            other.start()
+            asked.wait()
+            usage.identify(customer_id="acme", tier=1)
+        await answer(send)
+
+    thread = request(identifying)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    other.join(5.0)
+    assert len(delivered(stub)) == 2
