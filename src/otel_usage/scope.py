@@ -210,7 +210,8 @@ class UsageScope:
                 return
             with self._lock:
                 # A deque: each of several threads that attribute at the same time takes spans that no other takes.
-                self._waiting = self._waiting or deque()
+                if self._waiting is None:  # an empty one is another thread's, which is about to append to it
+                    self._waiting = deque()
         self._waiting.append(emit)  # first: what another thread says from here on finds it there
         if self.identity.known or self.closed_at is not None:
             self._attribute()
