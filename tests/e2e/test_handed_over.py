@@ -452,3 +452,13 @@ def test_a_span_of_the_applications_own_class_is_not_asked_under_a_lock(stub: Ax
     assert not thread.is_alive()
     other.join(5.0)
     assert len(delivered(stub)) == 2
+
+
+def test_a_last_message_whose_body_has_no_length_still_ends_the_response(stub: AxiomStub) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": None})
+
+    asyncio.run(call(usage.UsageMiddleware(app)))
+    (span,) = delivered(stub)
+    assert span.attributes["usage.reason"] == "ok"

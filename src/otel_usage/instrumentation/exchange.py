@@ -77,11 +77,12 @@ class Exchange:
         try:
             kind = message["type"]
             if kind == "http.response.body":
-                size = len(message.get("body", b""))
                 if message.get("more_body", False):
                     request.works_here()
                 else:
                     self._ending = True
+                size = 0
+                size = len(message.get("body", b""))  # a server may take what has none, such as None
             elif kind == "http.response.start":
                 request.works_here()
                 changed = self._started(message, message["status"])
