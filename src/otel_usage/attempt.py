@@ -38,8 +38,10 @@ class UpstreamNaming:
 
     def words(self, drops: Drops) -> tuple[str | None, str | None, str | None]:
         """Provider, operation and cache status: those that are text. The others are counted."""
-        said = self.provider, self.operation, self.cache_status
-        return said if said == _NOTHING_SAID else self._text(said, drops)
+        # By identity: what an application says may be anything, such as an array, which compares by raising.
+        if self.provider is None and self.operation is None and self.cache_status is None:
+            return _NOTHING_SAID
+        return self._text((self.provider, self.operation, self.cache_status), drops)
 
     def _text(self, said: tuple[object, ...], drops: Drops) -> tuple[str | None, str | None, str | None]:
         provider, operation, cache_status = words = tuple(map(plain, said))
@@ -78,7 +80,7 @@ class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
-        "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
+        "_end", "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
         "_started", "_trace_id", "_whose",
         "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip
@@ -129,7 +131,7 @@ class UpstreamAttempt(Recorded):
 
     def responded(self, status: int) -> None:
         """The response's head has arrived."""
-        self.status = status
+        self.status = int(status)  # plain: a member of an enum is equal to its number, and is not written as one
         self._first_byte = time.perf_counter_ns()
 
     def failed(self, error: BaseException) -> None:
@@ -148,6 +150,8 @@ class UpstreamAttempt(Recorded):
             self._scope.upstream_duration += duration
             self._scope.upstream_received += self.received
         self._ended = self._started + duration
+        # A stream that another thread has closed may still be read, and end in an error.
+        self._end = self.sent, self.received, self.complete, self.error
         self._scope.attribute(self._emit)
         if not self._parent_id:  # nobody else will say who it was for
             self._scope.close()
@@ -160,9 +164,10 @@ class UpstreamAttempt(Recorded):
     def finished(self) -> UsageReadableSpan:
         recorder, scope = self.recorder, self._scope
         own = scope.inherited()
+        sent, received, complete, error = self._end
         if self.method is not None:
-            own["http.request.body.size"] = self.sent
-            own["http.response.body.size"] = self.received
+            own["http.request.body.size"] = sent
+            own["http.response.body.size"] = received
         if self._first_byte is not None:
             own["usage.time_to_first_byte"] = seconds(self._first_byte - self._start)
         return UsageReadableSpan(
@@ -172,8 +177,8 @@ class UpstreamAttempt(Recorded):
                 self.host,
                 *self._name.words(recorder.drops),
                 self.status,
-                self.complete,
-                self.error,
+                complete,
+                error,
                 self.resend_count,
                 self._route,
             ),

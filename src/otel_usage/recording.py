@@ -55,7 +55,11 @@ def identify(
     here = current()
     if here is not None:
         words = customer_id, tier, plan, auth_kind, principal, provenance
-        here.identify(identity or here.recorder.callers.identity(words))
+        if identity is None:
+            identity = here.recorder.callers.identity(words)
+        elif not isinstance(identity, UsageIdentity):  # the application's word, which its type does not make true
+            raise TypeError("identify() takes a UsageIdentity")
+        here.identify(identity)
 
 
 @guarded(None)

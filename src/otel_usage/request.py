@@ -29,11 +29,19 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
+LONGEST_KEPT: Final = 2048
+"""Characters of headers that wait with the request for the worker."""
+
+_READ_LATER: Final = ("host", "origin")
+"""The headers that are facts, which requests have in common."""
+
 LONGEST_ID: Final = BY_KEY["usage.client.request_id"].cap
 
 
 class UsageRequest(UsageScope, Recorded):
-    """The scope of a request. Its middleware tells it what happens; :meth:`close` makes the span."""
+    """The scope of a request. Its middleware tells it what happens, until :meth:`close`. What happens after that, on a
+    task or thread that goes on, is not the span's, which the worker makes of this object later.
+    """
 
     reason: str | None = None
     route: str | None = None
@@ -61,6 +69,7 @@ class UsageRequest(UsageScope, Recorded):
     _proxied: ProxyFacts | None = None
     _whose: UsageIdentity = UNKNOWN
     _asked: bool = False
+    _kept: Mapping[str, Any] | None = None
     _ended: int | None = None
     _first_byte: int | None = None
     _task: asyncio.Task[Any] | None = None
@@ -117,20 +126,25 @@ class UsageRequest(UsageScope, Recorded):
 
     def matched(self, template: str) -> None:
         """A route of this template serves the request, beneath the mounts that it came through."""
+        if self.closed_at is not None:
+            return
         self.route = template
         self.found = True
 
     def entered(self, prefix: str, *, routes: bool) -> None:
         """The request has come through a mount. ``routes``: what is mounted there has routes of its own to match."""
+        if self.closed_at is not None:
+            return
         self.mounted += prefix
         self.found = not routes
 
     def response_started(self, status: int, cache_control: str | None) -> None:
         """The response begins."""
+        if self.closed_at is not None:
+            return
         self.status = status
         self._first_byte = time.perf_counter_ns()
-        if cache_control is not None:
-            self.cache_control = cache_control
+        self.cache_control = cache_control
         if get_current():  # an empty context holds no span to link to, as where nobody traces
             self.bind_trace()
         if self.recorder.config.identity is not None:
@@ -138,11 +152,15 @@ class UsageRequest(UsageScope, Recorded):
 
     def response_sent(self, size: int) -> None:
         """``size`` more bytes of the body have been sent."""
+        if self.closed_at is not None:
+            return
         self._ended = time.perf_counter_ns()
         self.sent += size
 
     def failed(self, error: BaseException) -> None:
         """The application raised."""
+        if self.closed_at is not None:
+            return
         self.error = type_name(error)
         self.interrupted = not isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
 
@@ -152,12 +170,14 @@ class UsageRequest(UsageScope, Recorded):
             self._ask()
         if self.status is None and not self.client_gone:
             self.status, self.complete, self.sent = 500, True, 0
+        if self._first_byte is None and get_current():  # it may hold a span to link to
+            self._bound()
         self.closed_at = time.perf_counter_ns()
         if self._waiting:
             self._attribute()
         self._whose = self.identity  # what is said later is for what comes later
-        if self._first_byte is None and get_current():  # it may hold a span to link to
-            self._bound()
+        if sum(map(len, self._headers.values())) > LONGEST_KEPT:
+            self._shorten()
         self.recorder.emit(self)
         # A thread that outlives the request may hold on to it, which must not keep what the client sent.
         self.carrier = _NOTHING
@@ -173,7 +193,9 @@ class UsageRequest(UsageScope, Recorded):
             own["usage.upstream.count"] = self.upstream_count
             own["usage.upstream.duration"] = seconds(self.upstream_duration)
             own["usage.upstream.response.size"] = self.upstream_received
-        if self.recorder.needs_more or len(headers) > ("host" in headers):
+        if self._kept is not None:
+            own |= self._kept
+        elif self.recorder.needs_more or len(headers) > ("host" in headers):
             own |= self._more()
         self._headers = _NOTHING
         return UsageReadableSpan(
@@ -256,6 +278,12 @@ class UsageRequest(UsageScope, Recorded):
             report("USAGE_IDENTITY", TypeError("the callable must return a UsageIdentity or None"))
             return
         self.found_out(found)
+
+    def _shorten(self) -> None:
+        """Keep of long headers what they amount to: a queue of them would be of any size."""
+        self._kept = self._more()
+        # Both are read by patterns that are shorter still: what is cut here is none, as it was.
+        self._headers = {name: self._headers[name][:LONGEST_KEPT] for name in _READ_LATER if name in self._headers}
 
     def _more(self) -> dict[str, Any]:
         """Attributes of this request alone that few requests have."""

@@ -209,7 +209,8 @@ class UsageScope:
                 return
             with self._lock:
                 # A deque: each of several threads that attribute at the same time takes spans that no other takes.
-                self._waiting = self._waiting or deque()
+                if self._waiting is None:  # an empty one is another thread's, which is about to append to it
+                    self._waiting = deque()
         self._waiting.append(emit)  # first: what another thread says from here on finds it there
         if self.identity.known or self.closed_at is not None:
             self._attribute()
@@ -241,9 +242,13 @@ class UsageScope:
             _emit(emit, self.identity)
 
     def _bound(self) -> tuple[bytes, bytes]:
+        trace_id = self.remote_trace_id
+        # What is current after the end is another's: on the worker perhaps of whichever request started it. Not under
+        # the lock: a span of the application's own class may wait there for one that waits for ours.
+        if trace_id is None and self.closed_at is None and self._ids is None and get_current():
+            trace_id = self._link_to_user()
         with self._lock:
             if self._ids is None:
-                trace_id = self.remote_trace_id or (self._link_to_user() if get_current() else None)
                 new_trace_id, span_id = new_ids()
                 self._ids = trace_id or new_trace_id, span_id
             return self._ids

@@ -35,13 +35,14 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
         await _beside(app, scope, receive, send)
         return
     request = exchange.request
-    failure: BaseException | None = None
+    cancelled = False
     token, shed = CURRENT.set(request), shed_baggage()
     request.works_here()
     try:
         await app(scope, exchange.receive, exchange.send)
     except BaseException as error:
-        failure = error
+        # No name may hold on to the error: its traceback holds this frame, and all would wait for a collection.
+        cancelled = not isinstance(error, Exception)
         exchange.failed(error)
         raise
     finally:
@@ -49,7 +50,7 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
             restore_baggage(shed)
         leave(token)
         exchange.close()
-        if request.recorder.delivers_each and (failure is None or isinstance(failure, Exception)):
+        if request.recorder.delivers_each and not cancelled:
             await exchange.delivered()
 
 

@@ -70,14 +70,21 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
+        if self._closed:  # whatever goes on is no part of the span
+            await self._send(message)
+            return
         request, changed, size = self.request, message, -1  # no part of the body
         try:
             kind = message["type"]
             if kind == "http.response.body":
-                size = len(message.get("body", b""))
-                if not message.get("more_body", False):
+                if message.get("more_body", False):
+                    request.works_here()
+                else:
                     self._ending = True
+                size = 0
+                size = len(message.get("body", b""))  # a server may take what has none, such as None
             elif kind == "http.response.start":
+                request.works_here()
                 changed = self._started(message, message["status"])
             elif kind == "http.response.pathsend":
                 self._ending, size = True, 0
@@ -94,7 +101,7 @@ class Exchange:
         try:
             await self._send(changed)
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
-            request.client_gone = True
+            request.client_gone = request.client_gone or not self._closed
             raise
         if size >= 0:
             self._sent(size)
@@ -135,6 +142,8 @@ class Exchange:
 
     @guarded(None)
     def _received(self, message: Message) -> None:
+        if self._closed:
+            return
         if message["type"] == "http.request":
             self.request.received += len(message.get("body", b""))
         elif message["type"] == "http.disconnect" and not self._ending:
@@ -149,7 +158,7 @@ class Exchange:
         readable_again = type(headers) is list or type(headers) is tuple
         if not readable_again:
             headers = list(headers)  # any iterable (ASGI specification), also one that is read once
-        request.response_started(status, _cache_control(headers))
+        request.response_started(int(status), _cache_control(headers))
         if request.recorder.config.dev_header:
             headers = [*headers, (b"x-usage-telemetry", request.recorder.status().encode())]
         elif readable_again:
@@ -174,6 +183,8 @@ class WebSocketExchange(Exchange):
 
     @guarded(None)
     def _received(self, message: Message) -> None:
+        if self._closed:
+            return
         if message["type"] == "websocket.receive":
             self.request.received += _payload(message)
         elif message["type"] == "websocket.disconnect":
@@ -185,11 +196,14 @@ class WebSocketExchange(Exchange):
 
     async def send(self, message: Message) -> None:
         """As for HTTP."""
+        if self._closed:
+            await self._send(message)
+            return
         changed = self._before(message) or message
         try:
             await self._send(changed)
         except OSError:  # as for HTTP
-            self.request.client_gone = True
+            self.request.client_gone = self.request.client_gone or not self._closed
             raise
         self._after(message)
 

@@ -238,6 +238,7 @@ class _Sending(UpstreamAttempt):
             _SENDING.reset(self.token)
         except ValueError:
             pass  # a coroutine may be closed in another context; there is nothing to undo there
+        del self.token  # it holds the context, with whatever the application has put there, and this waits in a queue
         if self.copy is not self.request:
             self._give_back()
 

@@ -142,6 +142,8 @@ class Exchange:
     @guarded(None)
     def exhausted(self) -> None:
         """The application has no more parts. Fewer bytes than it has promised are not the whole response."""
+        if self._closed:
+            return
         request = self.request
         bodiless = request.method == "HEAD" or request.status in (204, 304)
         request.complete = bodiless or self.length is None or request.sent >= self.length
@@ -149,6 +151,8 @@ class Exchange:
     @guarded(None)
     def failed(self, error: BaseException) -> None:
         """The application raised."""
+        if self._closed:
+            return
         if not self._handed_over and not self.request.complete:
             self.request.status = None  # the head waits for the body's first byte (PEP 3333): the server answers 500
         self.request.failed(error)
@@ -264,7 +268,7 @@ class _CountedInput:
 
     def readlines(self, *args: Any) -> list[bytes]:
         lines: list[bytes] = self._stream.readlines(*args)
-        self._request.received += sum(map(len, lines))
+        self._counted(sum(map(len, lines)))
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
@@ -289,9 +293,10 @@ class _CountedInput:
         return (lambda *args: self._count(found(*args))) if name == "read1" else found
 
     def _counted(self, size: int | None) -> int | None:
-        self._request.received += size or 0
+        if self._request.closed_at is None:
+            self._request.received += size or 0
         return size
 
     def _count(self, data: bytes) -> bytes:
-        self._request.received += len(data)
+        self._counted(len(data))
         return data
