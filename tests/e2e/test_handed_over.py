@@ -193,7 +193,7 @@ def test_a_request_that_cannot_become_a_span_does_not_cost_the_others(
         asyncio.run(call(answering(status)))
     assert len(delivered(stub)) == 2
     assert usage.health().ledger.dropped == {"unencodable": 1}
-    assert internal_errors() == {"exporters.encoder._finished": 1}
+    assert internal_errors() == {"readable.finished": 1}
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="elsewhere everything waits for a collection")

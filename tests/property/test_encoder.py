@@ -582,9 +582,9 @@ def test_a_resource_that_our_writer_does_not_know_costs_no_span() -> None:
     assert (encoder.health.written, encoder.health.official) == (0, 3)
 
 
-def test_the_official_encoder_writes_everything_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("USAGE_OFFICIAL_ENCODER", "1")
+def test_the_official_encoder_writes_everything_where_it_is_told_to() -> None:
     both = Both()
+    both.encoder = Encoder(both.one.redactor, official=True)
     both.write([draft(), draft(WorkFacts("work", False, None)), draft(own={"usage.upstream.count": 3})])
     assert both.encoder.health == EncoderHealth(official=3)
 
