@@ -26,9 +26,9 @@ class Stated:
 
 
 STATED: Final = (
-    Stated("A", CPU, 0.75, "CPU of the whole process, one route"),
-    Stated("B", CPU, 0.85, "CPU of the whole process, one route and one upstream call"),
-    Stated("A", THREAD, 0.60, "CPU on the request's own thread, one route"),
+    Stated("A", CPU, 0.14, "CPU of the whole process, one route"),
+    Stated("B", CPU, 0.17, "CPU of the whole process, one route and one upstream call"),
+    Stated("A", THREAD, 0.13, "CPU on the request's own thread, one route"),
 )
 TOLERANCE: Final = 1.3
 """What is measured on any machine may be this many times what is stated."""
