@@ -13,6 +13,8 @@ from typing import Any, Final
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from otel_usage.payload import LEVEL
+
 from .children import measured
 from .finding import Finding, at_most
 from .sink import Sink
@@ -73,7 +75,7 @@ def without_ids(body: bytes) -> bytes:
     for span in spans_of(request):
         for part in (span.trace_id, span.span_id, span.parent_span_id, _written_request_id(span)):
             request = request.replace(part, bytes(len(part))) if part else request
-    return gzip.compress(request, 6, mtime=0)
+    return gzip.compress(request, LEVEL, mtime=0)
 
 
 def _request_id(span: Span) -> bytes:
