@@ -56,8 +56,8 @@ def _steps(names: tuple[str, ...]) -> Steps:
 
 
 def _added(step: str, rounds: tuple[Steps, ...]) -> Finding:
-    """The package itself has a bound. Its names are imported as they are used, most of them with what records: wrapt and
-    protobuf, which the rest of OpenTelemetry brings as well, are the largest part of that.
+    """The package itself has a bound. Its names are imported as they are used, most of them with what records: wrapt
+    and protobuf, which the rest of OpenTelemetry brings as well, are the largest part of that.
     """
     times, modules = _beyond_sdk(step, rounds)
     sdk = statistics.median(each["sdk"]["ms"] for each in rounds)
