@@ -1026,7 +1026,7 @@ class TestWithinARequest:
         assert request.attributes["usage.upstream.count"] == 3
         assert request.attributes["usage.upstream.response.size"] == 77 + 5 + 10
         assert request.attributes["usage.upstream.duration"] == pytest.approx(
-            sum(span.duration for span in attempts) / 1e9
+            sum(span.duration for span in attempts) / 1e9, abs=2**-20
         )
 
     def test_a_call_within_a_usage_span_is_its_child(self, stub: AxiomStub, upstream: Upstream) -> None:
