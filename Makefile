@@ -41,7 +41,7 @@ bench-quick: $(VENV)/.dev ## Fails if a request costs more than is stated: a min
 	@$(BIN)/python -m benchmarks --quick
 
 footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
-	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some six minutes"
+	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some nine minutes"
 	@$(BIN)/python -m benchmarks.footprint --into-docs
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour

@@ -1,6 +1,6 @@
 """``python -m benchmarks.footprint``: every measurement, one after the other, and one table.
 
-Each is made in processes of its own, over sockets of loopback. By default it takes some six minutes. What is compared
+Each is made in processes of its own, over sockets of loopback. By default it takes some nine minutes. What is compared
 is interleaved, and shown with what the same thing differs by from one time to the next: a difference within it is none.
 """
 
@@ -76,7 +76,7 @@ def parse() -> argparse.Namespace:
         ("--latency-rounds", 3, "runs with usage, each between two without"),
         ("--stall-batches", 60, "batches whose encoding is watched"),
         ("--flat-rounds", 15, "blocks of each combination of customers and routes"),
-        ("--soak-requests", 200_000, "requests with usage, and as many without; a quiet service's day has 300,000"),
+        ("--soak-requests", 500_000, "requests with usage, and as many without; a quiet service's day has 300,000"),
     ):
         add(option, type=int, default=default, metavar="N", help=f"{words} (default: %(default)s)")
     add("--latency-seconds", type=float, default=10.0, metavar="S", help="of each run (default: %(default)s)")

@@ -20,7 +20,7 @@ CALLERS_LIMIT: Final = 16_384
 """Callers that are remembered at most. When there are more, all are forgotten: to learn one again takes 25 µs, and to
 know which one to forget would cost each span."""
 
-FACTS_LIMIT: Final = 8_192
+FACTS_LIMIT: Final = 16_384
 """The same for what spans have in common, in all."""
 
 LONGEST_FACTS: Final = 1024
