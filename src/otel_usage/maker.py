@@ -128,7 +128,8 @@ class SpanMaker:
         allowed = filter_attributes(kind, {**made, **span.own}, self.drops)
         allowed.pop("usage.kind", None)  # of which a span has one
         self._distinct.fold(kind, allowed, self.drops, _verified_customer(span.identity))
-        if span.identity.provenance == "unverified":
+        # What an application names itself may also say whom it is for, in the place of what the scope knows.
+        if allowed.get("usage.identity.provenance", span.identity.provenance) == "unverified":
             self._distinct.fold_claims(allowed, self.drops)
         return allowed
 

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from otel_usage import distinct
 from otel_usage.config import UsageConfig
 from otel_usage.distinct import CLAIMED_LIMIT, NAMES_LIMIT, OTHER, SHARE, DistinctValues
-from otel_usage.identity import UsageIdentity
+from otel_usage.facts import WorkFacts
+from otel_usage.identity import UNKNOWN, UsageIdentity
 from otel_usage.ledger import DropCounter
 from otel_usage.maker import SpanMaker
+from otel_usage.readable import UsageReadableSpan
 from otel_usage.schema import ATTRIBUTES, BY_KEY, NAMES, Sensitivity, ValueType
 
 Fold = Callable[..., dict[str, Any]]
@@ -103,3 +106,16 @@ def test_every_attribute_of_free_text_is_bounded_or_says_why_not() -> None:
     personal = {a.key for a in ATTRIBUTES if a.sensitivity is Sensitivity.PERSONAL}
     assert unbounded == customers | ids | places | personal
     assert BY_KEY["http.route"].distinct == NAMES
+
+
+@pytest.mark.parametrize("provenance", ["verified", "unverified"])
+def test_claims_on_work_that_the_application_names_are_bounded_whoever_the_scope_says_it_is_for(
+    drops: DropCounter, monkeypatch: pytest.MonkeyPatch, provenance: str
+) -> None:
+    monkeypatch.setattr(distinct, "CLAIMED_LIMIT", 3)
+    maker = SpanMaker(UsageConfig(), Resource({}), drops)
+    for number in range(5):
+        own = {"usage.customer.id": f"c{number}", "usage.identity.provenance": provenance}
+        span = UsageReadableSpan(maker, WorkFacts("work", False, None), UNKNOWN, own, b"t" * 16, b"s" * 8, b"", 1, 2)
+        folded = provenance == "unverified" and number > 2
+        assert dict(span.attributes or {})["usage.customer.id"] == (OTHER if folded else f"c{number}")
