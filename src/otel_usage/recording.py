@@ -48,7 +48,8 @@ def identify(
         plan: The customer's plan.
         auth_kind: How the caller was authenticated, one of ``schema.AUTH_KINDS`` or a registered kind.
             ``anon`` is always tier 0, and what else it claims is dropped and counted (``identity.CLAIMS``).
-        principal: The credential that was used. Only its keyed hash is kept; nothing without ``USAGE_KEY_PEPPER``.
+        principal: The credential that was used. Only its keyed hash leaves; without ``USAGE_KEY_PEPPER`` it is
+            not even remembered.
         provenance: ``verified`` (the application vouches for it), ``unverified`` (the client said so) or
             ``unavailable`` (what is missing could not be read).
     """

@@ -41,6 +41,8 @@ class Callers:
 
     def identity(self, words: Words) -> UsageIdentity:
         """What ``words`` amount to."""
+        if self._hash_key is None and isinstance(words[4], str):  # nobody wants it: it must not be kept, either
+            words = (*words[:4], None, words[5])
         customer, tier = words[0], words[1]
         # The types that are looked at are those of which different ones may be equal, such as 1 and True.
         usual = type(customer) is str and (tier is None or type(tier) is int)

@@ -26,6 +26,7 @@ from otel_usage.readable import UsageReadableSpan
 from otel_usage.runtime import active
 from otel_usage.schema import SCHEMA_URL
 from otel_usage.status import EncoderHealth
+from tests.conftest import PEPPER
 
 GET = RequestFacts(
     "GET", "/v1/items", True, False, 200, True, False, None, False, None, "api.example.com", None, None, (), ()
@@ -219,3 +220,28 @@ def test_long_words_are_not_remembered(usage_on: None) -> None:
         with usage.usage_span("work"):
             usage.identify(**words, provenance="unverified")
     assert recorder.callers._known == {}
+
+
+@pytest.mark.parametrize(("pepper", "kept"), [(None, False), (PEPPER, True)])
+def test_a_credential_is_remembered_only_where_it_is_hashed(
+    switch_on: Callable[..., None], pepper: str | None, kept: bool
+) -> None:
+    switch_on(key_pepper=pepper)
+    recorder = active()
+    assert recorder is not None
+    for _ in range(2):
+        with usage.usage_span("work"):
+            usage.identify(customer_id="acme", auth_kind="jwt", principal="a raw key")
+    assert [("a raw key" in words) for words in recorder.callers._known] == [kept]
+
+
+@pytest.mark.parametrize("another", [True, 1.0])
+def test_tiers_that_are_equal_and_of_other_types_are_read_for_themselves(
+    usage_on: None, stub: Any, another: Any
+) -> None:
+    for tier in (1, another):
+        with usage.usage_span("work"):
+            usage.identify(customer_id="acme", tier=tier)
+    assert usage.flush(5.0).accepted == 2
+    assert [one.attributes.get("usage.tier") for one in stub.spans] == [1, None]
+    assert usage.health().attributes_dropped == {"usage.tier": 1}
