@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from .forms import IDENTIFIER, OTHER
+from .forms import OTHER
 from .redaction import REDACTED
 from .schema import BY_KEY, HTTP_METHODS
 
@@ -60,11 +60,6 @@ def host_of(host: str | None) -> str | None:
     """The host of a ``Host`` header, without its port and an IPv6 address's brackets, or None if it is not one."""
     match = _HOST.fullmatch(host) if host else None
     return (match[1] or match[2]).lower() if match else None
-
-
-def client_request_id(value: str | None) -> str | None:
-    """The client's own request id, or None if it is too long or holds unusual characters."""
-    return value if value and IDENTIFIER.fullmatch(value) else None
 
 
 def trace_id_of(traceparent: str | None) -> bytes | None:

@@ -19,7 +19,6 @@ from otel_usage.local.otlp import OtlpError, parse_export
 from otel_usage.redaction import REDACTED, redact
 from otel_usage.request_facts import (
     cache_tier_of,
-    client_request_id,
     domain_of,
     host_of,
     method_of,
@@ -47,7 +46,6 @@ def headers(data: bytes) -> None:
     """Each header that is read, by every rule that reads it."""
     text = data.decode("latin-1")
     facts = {
-        "usage.client.request_id": client_request_id(text),
         "server.address": host_of(text),
         "usage.sentry.trace_id": sentry_trace_id(text),
         "usage.origin.kind": origin_kind("jwt", text, text),
