@@ -136,7 +136,7 @@ class Attribute:
 
         A bool is never taken for a number. An int is taken for a double.
         """
-        # One function of plain comparisons: it sees every attribute of every span, on the request's own thread.
+        # One function of plain comparisons: it sees every attribute that is not remembered, on the worker.
         if type(value) is str:
             return value if self.type is ValueType.STRING and len(value) <= self.cap and self._fits(value) else None
         if type(value) is int:
