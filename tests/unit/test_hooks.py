@@ -318,3 +318,23 @@ class TestForeignWrappers:
         assert module.Client().send("x") == ["ours", "closure", "ours", "x"], "what is hidden does nothing while off"
         ours.remove()
         assert vars(module.Client)["send"] is closure
+
+
+def test_a_function_that_takes_more_than_is_known_here_is_left_alone_and_that_is_said(
+    library: Import, caplog: pytest.LogCaptureFixture
+) -> None:
+    def layer(original: Callable[..., Any]) -> Callable[..., Any]:
+        def send(self: Any) -> Any:  # as if `what` had come with a later version
+            return ["ours", *original(self)]
+
+        return send
+
+    hooks = HookSet((Hook(library.__name__, "Client.send", layer),))
+    hooks.install()
+    client = library().Client()
+    assert client.send("x") == ["x"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"usage: {library.__name__}.Client.send takes other arguments than are known here: it is not observed"
+    ]
+    hooks.remove()
+    assert client.send("x") == ["x"]

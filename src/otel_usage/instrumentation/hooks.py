@@ -12,6 +12,8 @@ outermost, or is found by way of an instance.
 from __future__ import annotations
 
 import functools
+import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
@@ -19,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import wrapt
 
-from ..guard import guarded
+from ..guard import guarded, say
 
 _PROXY: Final = getattr(wrapt, "BaseObjectProxy", wrapt.ObjectProxy)  # wrapt 2 split the base from ObjectProxy
 
@@ -72,8 +74,12 @@ class HookSet:
             if not self._wanted or hook in self._installed:
                 return
             place = _place(module, hook.path)
-            if place is not None:
-                self._installed[hook] = place, _put_on(place, hook.layer)
+            ours = _put_on(place, hook.layer) if place is not None else None
+            if place is not None and ours is not None:
+                self._installed[hook] = place, ours
+            elif place is not None:
+                say(logging.WARNING, "usage: %s.%s takes other arguments than are known here: it is not observed",
+                    hook.module, hook.path)  # fmt: skip
 
         return arrived
 
@@ -109,7 +115,8 @@ def _place(module: Any, path: str) -> _Place | None:
     return place if place.outermost() is not None else None
 
 
-def _put_on(place: _Place, layer: Layer) -> Function:
+def _put_on(place: _Place, layer: Layer) -> Function | None:
+    """Put a layer on. None: the function takes calls that the layer would not."""
     above, original = None, place.outermost()
     while isinstance(original, _PROXY):
         above, original = original, _beneath(original)
@@ -118,7 +125,10 @@ def _put_on(place: _Place, layer: Layer) -> Function:
         return earlier.ours  # it was out of reach when it should have been taken off
     function = _function(original)
     beneath = _unbound(original, place.holder) if function is original else function
-    ours = functools.wraps(function)(layer(beneath))
+    ours = layer(beneath)
+    if not _takes_what(function, ours):
+        return None
+    functools.update_wrapper(ours, function)
     setattr(ours, _MARK, _Mark(ours, layer, original))
     place.put(ours if function is original else type(original)(ours), beneath=above)
     return ours
@@ -149,6 +159,21 @@ def _unbound(original: Any, holder: Any) -> Function:
         return bound(*args, **kwargs)
 
     return call
+
+
+def _takes_what(function: Function, ours: Function) -> bool:
+    """Whether ``ours`` takes every argument that ``function`` has a name for: a later version may have more."""
+    try:
+        known, offered = inspect.signature(function).parameters.values(), inspect.signature(ours)
+    except (TypeError, ValueError):  # one of C's that does not say, or no function at all
+        return True
+    in_order = [each for each in known if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    by_name = {each.name: None for each in known if each.kind is each.KEYWORD_ONLY}
+    try:
+        offered.bind(*in_order, **by_name)
+    except TypeError:
+        return False
+    return True
 
 
 class _Mark(NamedTuple):
