@@ -25,6 +25,7 @@ PINNED: Final = (
 )  # fmt: skip
 """What every environment has in the version of this one, besides all of OpenTelemetry."""
 INSTALL_SECONDS: Final = 600
+RUN_SECONDS: Final = 600
 
 Versions = dict[str, str]
 
@@ -41,6 +42,19 @@ def python_of(environment: str | None) -> Path:
 def variables_of(environment: str | None) -> dict[str, str]:
     """A peer's process finds this folder's packages by its working directory, and none of this environment's."""
     return {name: value for name, value in os.environ.items() if environment is None or name != "PYTHONPATH"}
+
+
+def run(environment: str | None, module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of the benchmarks in an environment, to its end. What it printed is text."""
+    return subprocess.run(
+        [python_of(environment), "-m", module, *words],
+        cwd=ROOT,
+        env=variables_of(environment),
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
 
 
 def pinned(versions: Mapping[str, str]) -> Versions:
@@ -88,8 +102,7 @@ def versions_in(environment: str | None) -> Versions:
     """
     if environment is None:
         return installed()
-    command = [str(python_of(environment)), "-m", "benchmarks.versions"]
-    done = subprocess.run(command, cwd=ROOT, env=variables_of(environment), capture_output=True, text=True, check=False)
+    done = run(environment, "benchmarks.versions")
     if done.returncode:
         raise Unavailable(done.stderr.strip()[-200:])
     found: Versions = json.loads(done.stdout)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,8 @@ from typing import Self
 
 from benchmarks.application import VARIANTS
 from benchmarks.configurations import BARE, BY_NAME
-from benchmarks.environments import ROOT, Unavailable, check, prepare, python_of, variables_of
+from benchmarks.environments import Unavailable, check, prepare, run
 from benchmarks.sink import SinkProcess
-
-RUN_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -80,15 +77,7 @@ def main() -> int:
 
 def _run(environment: str | None, *words: str) -> dict[str, Differences]:
     with SinkProcess() as sink:
-        done = subprocess.run(
-            [python_of(environment), "-m", "benchmarks.pairing", *words, sink.url],
-            cwd=ROOT,
-            env=variables_of(environment),
-            capture_output=True,
-            text=True,
-            timeout=RUN_SECONDS,
-            check=False,
-        )
+        done = run(environment, "benchmarks.pairing", *words, sink.url)
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
     return {name: Differences.of(pairs) for name, pairs in json.loads(done.stdout.splitlines()[-1]).items()}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.configurations import BARE, Configuration
-from benchmarks.environments import ROOT, python_of, variables_of
+from benchmarks.environments import run
 from benchmarks.figures import Measurement
 from benchmarks.sink import SinkProcess
 
-RUN_SECONDS: Final = 300
 PARTS: Final = 3
 
 
@@ -51,16 +49,7 @@ def run_rounds(
 
 def run_one(configuration: Configuration, variant: str, number: int, requests: int, sink: SinkProcess) -> Measurement:
     sink.reset()
-    environment = configuration.environment
-    done = subprocess.run(
-        [python_of(environment), "-m", "benchmarks.one", configuration.name, variant, str(requests), sink.url],
-        cwd=ROOT,
-        env=variables_of(environment),
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
+    done = run(configuration.environment, "benchmarks.one", configuration.name, variant, str(requests), sink.url)
     if done.returncode:
         raise Failed(f"{configuration.name} failed in variant {variant}:\n{done.stderr[-3000:]}")
     measured, arrived = json.loads(done.stdout.splitlines()[-1]), sink.stats()

@@ -16,7 +16,7 @@ from .guard import guarded
 from .identity import UNKNOWN, UsageIdentity
 from .ids import new_span_id
 from .ledger import Drops
-from .readable import Recorded, UsageReadableSpan, seconds
+from .readable import UsageReadableSpan, seconds
 from .request import UsageRequest
 from .runtime import active
 from .scope import UsageScope, current
@@ -76,7 +76,7 @@ def named(names: UpstreamNaming | None) -> Iterator[None]:
         _NAMING.reset(token)
 
 
-class UpstreamAttempt(Recorded):
+class UpstreamAttempt:
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
@@ -162,6 +162,7 @@ class UpstreamAttempt(Recorded):
         self.recorder.emit(self)
 
     def finished(self) -> UsageReadableSpan:
+        """As that of a request."""
         recorder, scope = self.recorder, self._scope
         own = scope.inherited()
         sent, received, complete, error = self._end

@@ -68,14 +68,14 @@ class RequestFacts(NamedTuple):
 
     def meaning(self, config: UsageConfig, credential: str | None) -> Meaning:
         """``credential``: the kind of credential that was verified. None: none was."""
-        status, template = whole(self.status), self.template
+        status, template = self.status, self.template
         accepted = BY_KEY["http.route"].accept(template)  # a name is made of what may leave as an attribute
         attributes: Attributes = {
             "http.route": template,
             "usage.domain": domain_of(template),
             "http.request.method": self.method,
             "server.address": host_of(self.host),
-            "http.response.status_code": self.status if status is None else status,
+            "http.response.status_code": status,
             "usage.reason": self._reason(),
             "error.type": self.error or (str(status) if (status or 0) >= 500 else None),
             "usage.aborted": None if self.complete else True,
@@ -98,8 +98,7 @@ class RequestFacts(NamedTuple):
     @property
     def _served(self) -> bool:
         """Whether there was a whole answer that is not a server's failure."""
-        status = whole(self.status)
-        return self.complete and status is not None and status < 500
+        return self.complete and self.status is not None and self.status < 500
 
     def _reason(self) -> str:
         """The application's reason, unless it says ``ok`` of a failure; else the one that the outcome amounts to."""
@@ -112,7 +111,7 @@ class RequestFacts(NamedTuple):
         if self.error is not None and not self._served:  # an error in the work after a response is not the response's
             # Cancelled, and not because the client had left: the server did it, as it does when it has to stop.
             return "server_error" if self.interrupted else "unhandled_exception"
-        status = whole(self.status) if self.complete else None  # the status of an answer that was cut off says little
+        status = self.status if self.complete else None  # the status of an answer that was cut off says little
         return reason_of(status=status, method=self.method, has_route=self.found, is_preflight=self.preflight)
 
     def _cache_tier(self, config: UsageConfig) -> str | None:
@@ -148,7 +147,7 @@ class UpstreamFacts(NamedTuple):
 
     def meaning(self, config: UsageConfig, credential: str | None) -> Meaning:
         """As for :class:`RequestFacts`."""
-        status = whole(self.status)
+        status = self.status
         bad_status = status is not None and status >= 400
         provider = self.provider or provider_of(self.host or "unknown", config.providers)
         attributes: Attributes = {
@@ -158,7 +157,7 @@ class UpstreamFacts(NamedTuple):
             "usage.cache.status": self.cache_status,
             "http.request.method": method_of(self.method) if self.method is not None else None,
             "server.address": self.host,
-            "http.response.status_code": self.status if status is None else status,
+            "http.response.status_code": status,
             "error.type": self.error or (str(status) if bad_status else None),
             "http.request.resend_count": self.resend_count or None,
             "usage.aborted": None if self.complete or self.status is None else True,
@@ -225,20 +224,6 @@ def provider_of(host: str, providers: Mapping[str, str]) -> str:
         return exact
     suffixes = (host[index + 1 :] for index, character in enumerate(host) if character == ".")
     return next((providers[f"*.{suffix}"] for suffix in suffixes if f"*.{suffix}" in providers), host)
-
-
-def whole(number: Any) -> int | None:
-    """``number`` as a plain one, also where it was the member of an enum, such as ``HTTPStatus.OK``. None: it is none.
-
-    What is equal to a plain one must amount to the same, or it must not be remembered in its place.
-    """
-    if number is None or type(number) is int:
-        return number
-    try:
-        plain_number = int(number)
-        return plain_number if plain_number == number else None
-    except Exception:  # an application may send anything for its status
-        return None
 
 
 def plain(text: object) -> str | None:

@@ -17,7 +17,7 @@ from .keyed_hash import KeyedHash
 from .ledger import DropCounter
 from .maker import SpanMaker
 from .named_callable import NamedCallable
-from .readable import Recorded
+from .readable import Queued
 from .request_facts import headers_for
 from .said import Callers
 
@@ -29,7 +29,7 @@ class Recorder:
         self,
         config: UsageConfig,
         resource: Resource,
-        emit: Callable[[Recorded], None],
+        emit: Callable[[Queued], None],
         *,
         drops: DropCounter,
         status: Callable[[], str],
@@ -67,9 +67,8 @@ class Recorder:
         self.headers = headers_for(config.personal, agent=self.hash_user_agent is not None) | (
             self.proxy.headers if self.proxy is not None else frozenset()
         )
-        self.needs_more = self.proxy is not None or bool(config.personal)
-        """Whether requests have more to say than is in a header or two."""
-        self.needs_peer = self.proxy is not None or bool(config.personal)
+        self.needs_peer: Final = self.proxy is not None or bool(config.personal)
+        """Whether it is looked at who is at the other end of the connection, and more is said of a request for that."""
 
     def prepare(self) -> None:
         """Do what would else be done by the first request. Called when an application starts."""

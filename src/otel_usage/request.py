@@ -16,7 +16,7 @@ from .facts import RequestFacts
 from .forms import OTHER
 from .guard import report
 from .identity import UNKNOWN, UsageIdentity
-from .readable import Recorded, UsageReadableSpan, seconds
+from .readable import UsageReadableSpan, seconds
 from .request_facts import METHODS, personal_facts, sentry_trace_id, trace_id_of
 from .schema import BY_KEY
 from .scope import UsageScope
@@ -38,7 +38,7 @@ _READ_LATER: Final = ("host", "origin")
 LONGEST_ID: Final = BY_KEY["usage.client.request_id"].cap
 
 
-class UsageRequest(UsageScope, Recorded):
+class UsageRequest(UsageScope):
     """The scope of a request. Its middleware tells it what happens, until :meth:`close`. What happens after that, on a
     task or thread that goes on, is not the span's, which the worker makes of this object later.
     """
@@ -172,9 +172,7 @@ class UsageRequest(UsageScope, Recorded):
             self.status, self.complete, self.sent = 500, True, 0
         if self._first_byte is None and get_current():  # it may hold a span to link to
             self._bound()
-        self.closed_at = time.perf_counter_ns()
-        if self._waiting:
-            self._attribute()
+        super().close()
         self._whose = self.identity  # what is said later is for what comes later
         if sum(map(len, self._headers.values())) > LONGEST_KEPT:
             self._shorten()
@@ -184,6 +182,7 @@ class UsageRequest(UsageScope, Recorded):
         self._task = self._tasks = None
 
     def finished(self) -> UsageReadableSpan:
+        """The span, as it was at the end. Asked for once, by the worker."""
         first, headers = self._first_byte, self._headers
         trace_id, span_id = self.ids
         own: dict[str, Any] = {"http.request.body.size": self.received, "http.response.body.size": self.sent}
@@ -195,7 +194,7 @@ class UsageRequest(UsageScope, Recorded):
             own["usage.upstream.response.size"] = self.upstream_received
         if self._kept is not None:
             own |= self._kept
-        elif self.recorder.needs_more or len(headers) > ("host" in headers):
+        elif self.recorder.needs_peer or len(headers) > ("host" in headers):
             own |= self._more()
         self._headers = _NOTHING
         return UsageReadableSpan(

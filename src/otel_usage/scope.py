@@ -156,7 +156,7 @@ class UsageScope:
             return  # it is said again, as by each part of an application that has looked
         aside = _Aside.THREAD if inherited else _Aside.TASK if self.elsewhere() else None
         with self._lock:
-            if self.identity is UNKNOWN and (identity.customer_id is not None or identity.auth_kind is not None):
+            if self.identity is UNKNOWN and identity.known:
                 self.identity, self._said_by = identity, aside  # as `merged` would have it: most requests say no more
             elif self.outranks(identity):
                 return
@@ -203,9 +203,8 @@ class UsageScope:
     def attribute(self, emit: Callable[[UsageIdentity], None]) -> None:
         """Call ``emit`` with the identity: at once if it is known, else when it is, or when the scope closes."""
         if self._waiting is None:
-            identity = self.identity
-            if identity.customer_id is not None or identity.auth_kind is not None:
-                emit(identity)
+            if self.identity.known:
+                emit(self.identity)
                 return
             with self._lock:
                 # A deque: each of several threads that attribute at the same time takes spans that no other takes.

@@ -14,7 +14,7 @@ from ..guard import report
 from ..maker import SpanMaker
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
-from ..readable import Recorded, UsageReadableSpan, finished
+from ..readable import Queued, UsageReadableSpan, finished
 from ..status import EncoderHealth
 from . import wire
 from .outcome import Prepared
@@ -35,7 +35,7 @@ class Encoder:
         self._only_official = official
         self._written = self._left_to_official = 0
 
-    def __call__(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+    def __call__(self, spans: Sequence[Queued]) -> Prepared:
         """A payload of all ``spans`` that can be written as OTLP. Never raises."""
         parts, count = [], 0
         for start in range(0, len(spans), SLICE):
@@ -60,7 +60,7 @@ class Encoder:
         if self._writer is not None:
             self._writer.misses = 0
 
-    def _encode(self, spans: Sequence[ReadableSpan | Recorded]) -> Iterator[tuple[int, bytes]]:
+    def _encode(self, spans: Sequence[Queued]) -> Iterator[tuple[int, bytes]]:
         """Requests and their numbers of spans: what cannot be encoded is in none of them."""
         ours: list[bytes] = []
         others: list[tuple[ReadableSpan, bytes]] = []

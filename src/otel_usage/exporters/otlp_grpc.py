@@ -17,12 +17,11 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # as a
 from grpc import StatusCode
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk.trace import ReadableSpan
 
 from .._version import __version__
 from ..config import is_loopback
 from ..payload import EncodedPayload, Payload
-from ..readable import Recorded
+from ..readable import Queued
 from ..status import EncoderHealth
 from .encoder import Encoder
 from .outcome import (
@@ -62,7 +61,7 @@ class OtlpGrpcExporter(UsageExporter):
     def encoder_health(self) -> EncoderHealth:
         return self._encode.health
 
-    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+    def prepare(self, spans: Sequence[Queued]) -> Prepared:
         return self._encode(spans)
 
     def deliver(self, payload: Payload) -> Outcome:

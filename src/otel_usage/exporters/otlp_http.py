@@ -16,14 +16,13 @@ import urllib3
 from google.protobuf.message import DecodeError
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk.trace import ReadableSpan
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .._version import __version__
 from ..config import is_loopback
 from ..errors import ConfigError
 from ..payload import EncodedPayload, Payload
-from ..readable import Recorded
+from ..readable import Queued
 from ..status import EncoderHealth
 from .encoder import Encoder
 from .outcome import (
@@ -75,7 +74,7 @@ class OtlpHttpExporter(UsageExporter):
     def encoder_health(self) -> EncoderHealth:
         return self._encode.health
 
-    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+    def prepare(self, spans: Sequence[Queued]) -> Prepared:
         return self._encode(spans)
 
     def deliver(self, payload: Payload) -> Outcome:

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..payload import Payload, SpanPayload
-from ..readable import Recorded, finished
+from ..readable import Queued, finished
 from ..status import EncoderHealth
 
 LONGEST_PATIENCE = 60.0
@@ -102,7 +102,7 @@ class UsageExporter(SpanExporter):
     """Whether its payloads are bytes, which can be kept on disk."""
 
     @abstractmethod
-    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+    def prepare(self, spans: Sequence[Queued]) -> Prepared:
         """Make spans into what is sent. Never raises."""
 
     @abstractmethod
@@ -135,7 +135,7 @@ class _PlainExporter(UsageExporter):
 
     durable = False
 
-    def prepare(self, spans: Sequence[ReadableSpan | Recorded]) -> Prepared:
+    def prepare(self, spans: Sequence[Queued]) -> Prepared:
         made = [span for recorded in spans if (span := finished(recorded)) is not None]
         return Prepared(SpanPayload(made) if made else None, unencodable=len(spans) - len(made))
 

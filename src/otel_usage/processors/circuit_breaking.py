@@ -26,7 +26,7 @@ from ..guard import report
 from ..ledger import Account, Ledger, LedgerSnapshot
 from ..native import Empty, SimpleQueue, Thread, start_thread
 from ..payload import Payload
-from ..readable import Recorded
+from ..readable import Queued
 from ..spool.contract import REPLAY_PAUSE, Spool
 from ..spool.memory import MemorySpool
 
@@ -39,9 +39,6 @@ _PASSES: Final = 8
 _LAST_BREATH: Final = 0.1  # seconds for threads to notice that it is over
 
 T = TypeVar("T")
-
-Queued = ReadableSpan | Recorded
-"""What waits: a span of any provider, or what one of ours is made of."""
 
 
 class CircuitBreakingSpanProcessor(SpanProcessor):
