@@ -90,5 +90,7 @@ $(CHAOS)/.ready: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing otel-usage and what tests and checks need"
-	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group servers --group bench --group lint
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' \
+		--group test --group servers --group frameworks --group clients --group limiters --group models --group queues \
+		--group bench --group lint
 	@touch $@ $(VENV)/.demo

@@ -17,8 +17,8 @@ from .config import UsageConfig, unknown_variables
 from .exporters.opening import NO_TOKEN, open_exporter
 from .exporters.redacting import Redactor
 from .guard import guarded, internal_errors, logger
-from .instrumentation import bridges, flask, httpx, peers, starlette, threads
 from .instrumentation.hooks import HookSet
+from .instrumentation.integrations import waiting
 from .ledger import DropCounter
 from .processors.circuit_breaking import CircuitBreakingSpanProcessor
 from .recorder import Recorder
@@ -65,9 +65,7 @@ class Pipeline:
         self._said = self.delivery.ledger()
         self._finalizer: Any = None
         self._over = False
-        self._hooks: Final = HookSet(
-            (*starlette.HOOKS, *flask.HOOKS, *bridges.HOOKS, *peers.HOOKS, *httpx.HOOKS, *threads.HOOKS)
-        )
+        self._hooks: Final = HookSet(waiting())
 
     def start(self) -> None:
         """Begin to record. The recorder stands before the hooks that ask for it."""

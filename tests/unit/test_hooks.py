@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -16,10 +17,11 @@ from unittest import mock
 import pytest
 import wrapt
 from opentelemetry.instrumentation.utils import unwrap
+from packaging.version import Version
 
 from otel_usage.guard import internal_errors
-from otel_usage.instrumentation import bridges, flask, httpx, peers, starlette, threads
 from otel_usage.instrumentation.hooks import Hook, HookSet
+from otel_usage.instrumentation.integrations import INTEGRATIONS, Integration, waiting
 
 SOURCE = """
 class Client:
@@ -74,7 +76,11 @@ def adds(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def hooks(library: Import, *paths: str) -> HookSet:
-    return HookSet(tuple(Hook(library.__name__, path, adds("ours")) for path in paths or ("Client.send",)))
+    return hook_set(*(Hook(library.__name__, path, adds("ours")) for path in paths or ("Client.send",)))
+
+
+def hook_set(*hooks: Hook) -> HookSet:
+    return HookSet({hooks[0].module: lambda: hooks})
 
 
 def test_a_hook_waits_for_its_library_and_does_not_import_it(library: Import) -> None:
@@ -139,7 +145,23 @@ def test_a_function_that_this_version_of_the_library_does_not_have_of_its_own_is
     assert internal_errors() == before, "which is nobody's error"
 
 
-EVERY_HOOK = (*starlette.HOOKS, *flask.HOOKS, *bridges.HOOKS, *peers.HOOKS, *httpx.HOOKS, *threads.HOOKS)
+HOMES = {each.home: import_module(f"otel_usage.instrumentation.{each.home}") for each in INTEGRATIONS}
+EVERY_HOOK = [hook for home in HOMES.values() for hook in home.HOOKS]
+
+
+def test_every_module_that_has_a_hook_is_waited_for() -> None:
+    assert set(waiting()) == {hook.module for hook in EVERY_HOOK}
+
+
+def test_no_module_is_waited_for_twice() -> None:
+    modules = [module for each in INTEGRATIONS for module in each.modules]
+    assert len(set(modules)) == len(modules)
+
+
+@pytest.mark.parametrize("each", [each for each in INTEGRATIONS if each.distribution], ids=lambda each: each.library)
+def test_every_integration_says_which_versions_it_is_tested_with(each: Integration) -> None:
+    said = HOMES[each.home].TESTED[each.distribution]
+    assert Version(version(each.distribution)) >= Version(said), "the tests have run with another"
 
 
 @pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated")
@@ -149,7 +171,7 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
     *parents, name = hook.path.split(".")
     for parent in parents:
         holder = getattr(holder, parent)
-    original, ours = vars(holder)[name], HookSet((hook,))
+    original, ours = vars(holder)[name], hook_set(hook)
     ours.install()
     try:
         found = vars(holder)[name]
@@ -329,7 +351,7 @@ def test_a_function_that_takes_more_than_is_known_here_is_left_alone_and_that_is
 
         return send
 
-    hooks = HookSet((Hook(library.__name__, "Client.send", layer),))
+    hooks = hook_set(Hook(library.__name__, "Client.send", layer))
     hooks.install()
     client = library().Client()
     assert client.send("x") == ["x"]

@@ -1,7 +1,7 @@
 """Bridges from ASGI to WSGI: they make an environ of a scope, which then knows less than the scope does.
 
 The environ is told which scope it was made of. So one request that crosses a bridge is one, and its peer and headers
-are read where nothing has changed or merged them. Tested with a2wsgi 1.10, asgiref 3.13, Starlette 1.10, uvicorn 0.54.
+are read where nothing has changed or merged them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def _method(original: Function) -> Function:
 def _tell(environ: dict[str, Any], scope: Any) -> None:
     environ[SCOPE_KEY] = scope
 
+
+TESTED: Final = {"a2wsgi": "1.10", "asgiref": "3.13", "starlette": "1.10", "uvicorn": "0.54"}
 
 HOOKS: Final = (
     Hook("a2wsgi.wsgi", "build_environ", _function),

@@ -1,7 +1,4 @@
-"""Flask: the entry of an application, the template of the rule that matched, the exception that nobody handled.
-
-Tested with Flask 3.1.
-"""
+"""Flask: the entry of an application, the template of the rule that matched, the exception that nobody handled."""
 
 from __future__ import annotations
 
@@ -57,6 +54,8 @@ def _failed(arguments: tuple[Any, ...]) -> None:
     if isinstance(request, UsageRequest):
         request.failed(error)
 
+
+TESTED: Final = {"flask": "3.1"}
 
 HOOKS: Final = (
     Hook("flask.app", "Flask.__call__", _entry),

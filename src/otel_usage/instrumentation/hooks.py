@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Final, NamedTuple
@@ -44,19 +44,24 @@ class Hook:
     layer: Layer
 
 
+HooksOf = Callable[[], Iterable[Hook]]
+"""Makes the hooks of one module, when that is imported. It may import what knows how."""
+
+
 class HookSet:
     """Hooks that are put on and taken off together."""
 
-    def __init__(self, hooks: tuple[Hook, ...]) -> None:
-        self._hooks: Final = hooks
+    def __init__(self, waiting: Mapping[str, HooksOf]) -> None:
+        """``waiting``: every module that is waited for."""
+        self._waiting: Final = waiting
         self._installed: dict[Hook, tuple[_Place, Function]] = {}
         self._wanted = False
 
     def install(self) -> None:
         """Put every hook on: now where its module is imported, else when it is."""
         self._wanted = True
-        for hook in self._hooks:
-            wrapt.register_post_import_hook(self._arrival(hook), hook.module)
+        for module, hooks_of in self._waiting.items():
+            wrapt.register_post_import_hook(self._arrival(hooks_of), module)
 
     def remove(self) -> None:
         """Take every hook off, and nothing else. A module imported later is left alone.
@@ -68,20 +73,26 @@ class HookSet:
             _, (place, ours) = self._installed.popitem()
             _take_off(place, ours)
 
-    def _arrival(self, hook: Hook) -> Callable[[Any], None]:
+    def _arrival(self, hooks_of: HooksOf) -> Callable[[Any], None]:
         @guarded(None)
         def arrived(module: Any) -> None:
-            if not self._wanted or hook in self._installed:
-                return
-            place = _place(module, hook.path)
-            ours = _put_on(place, hook.layer) if place is not None else None
-            if place is not None and ours is not None:
-                self._installed[hook] = place, ours
-            elif place is not None:
-                say(logging.WARNING, "usage: %s.%s takes other arguments than are known here: it is not observed",
-                    hook.module, hook.path)  # fmt: skip
+            if self._wanted:
+                for hook in hooks_of():
+                    self._put_on(hook, module)
 
         return arrived
+
+    @guarded(None)
+    def _put_on(self, hook: Hook, module: Any) -> None:
+        place = _place(module, hook.path) if hook not in self._installed else None
+        if place is None:
+            return
+        ours = _put_on(place, hook.layer)
+        if ours is not None:
+            self._installed[hook] = place, ours
+        else:
+            say(logging.WARNING, "usage: %s.%s takes other arguments than are known here: it is not observed",
+                hook.module, hook.path)  # fmt: skip
 
 
 class _Place(NamedTuple):

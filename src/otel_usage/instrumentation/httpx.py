@@ -2,7 +2,7 @@
 
 The same transport methods that the official instrumentation wraps. Redirects and retries reach them one by one, so each
 is an attempt of its own. A transport of the application's own is seen where it hands requests on to one of the
-library's, and not where it answers them itself. Tested with httpx 0.28 and httpx2 2.16.
+library's, and not where it answers them itself.
 """
 
 from __future__ import annotations
@@ -392,5 +392,7 @@ def _parts(module: str) -> tuple[_Parts, _Parts]:  # noqa: C901  # four small cl
         _Parts(library.Headers, AsyncRequestStream, AsyncResponseStream),
     )
 
+
+TESTED: Final = {"httpx": "0.28", "httpx2": "2.16"}
 
 HOOKS: Final = (*_hooks("httpx"), *_hooks("httpx2"))

@@ -2,7 +2,7 @@
 
 uvicorn does so by default, and with ``--forwarded-allow-ips '*'`` it takes the client's own word; waitress and werkzeug
 do so where they are told to. Who may be believed is decided here by ``USAGE_TRUSTED_PROXY`` alone, which needs the
-address of the peer itself. Tested with uvicorn 0.54, waitress 3.0 and werkzeug 3.1.
+address of the peer itself.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def _parse(original: Function) -> Function:
 def _remember(key: str, carrier: MutableMapping[str, Any]) -> None:
     carrier.setdefault(PEER_KEY, carrier.get(key))  # a second such step sees what the first has put there
 
+
+TESTED: Final = {"uvicorn": "0.54", "waitress": "3.0", "werkzeug": "3.1"}
 
 HOOKS: Final = (
     Hook("uvicorn.middleware.proxy_headers", "ProxyHeadersMiddleware.__call__", _asgi),

@@ -1,7 +1,7 @@
 """Starlette and FastAPI: the entry of an application, and the templates of the routes that it chose.
 
-Tested with Starlette 1.10 and FastAPI 0.165. FastAPI has an entry of its own around Starlette's, so both are hooked;
-the inner one finds the request observed already.
+FastAPI has an entry of its own around Starlette's, so both are hooked; the inner one finds the request observed
+already.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ def _entered(mount: Any, scope: Scope) -> None:
     if isinstance(request, UsageRequest):
         request.entered(mount.path_format.removesuffix("/{path}"), routes=bool(mount.routes))
 
+
+TESTED: Final = {"starlette": "1.10", "fastapi": "0.165"}
 
 HOOKS: Final = (
     Hook("fastapi.applications", "FastAPI.__call__", _entry),

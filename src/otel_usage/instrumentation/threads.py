@@ -93,6 +93,9 @@ def _carrying(
 _carried: Final = guarded(None)(_carrying)
 
 
+TESTED: Final[dict[str, str]] = {}
+"""Python's own."""
+
 HOOKS: Final = (
     Hook("threading", "Thread.start", _start),
     Hook("concurrent.futures.thread", "ThreadPoolExecutor.submit", _submit),
