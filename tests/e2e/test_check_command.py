@@ -13,6 +13,7 @@ import pytest
 import otel_usage
 from otel_usage.cli import main
 from otel_usage.instrumentation.integrations import INTEGRATIONS
+from otel_usage.instrumentation.unobserved import UNOBSERVED
 
 SOURCE = Path(otel_usage.__file__).parents[1]
 FUNCTIONS = "__call__", "full_dispatch_request", "handle_exception"
@@ -39,7 +40,7 @@ def checked(first: Path | None = None, **environment: str) -> dict[str, Any]:
     """What the command finds, by library, in a process whose imports look into ``first`` first."""
     paths = [*([str(first)] if first else []), str(SOURCE)]
     found = json.loads(printed(*paths, arguments=("--json",), **environment))
-    return {"switches": found["switches"], **{each["integration"]["library"]: each for each in found["libraries"]}}
+    return {"switches": found["switches"], **{each["library"]: each for each in found["libraries"]}}
 
 
 def printed(*paths: str, arguments: tuple[str, ...] = (), **environment: str) -> str:
@@ -58,7 +59,7 @@ def printed(*paths: str, arguments: tuple[str, ...] = (), **environment: str) ->
 
 def test_every_integration_is_found_and_all_that_is_installed_is_observed_whole() -> None:
     found = checked()
-    assert set(found) == {"switches", *(each.library for each in INTEGRATIONS)}
+    assert set(found) == {"switches", *(each.library for each in INTEGRATIONS), *(set(found) & set(UNOBSERVED))}
     for each in INTEGRATIONS:
         assert found[each.library]["state"] in ("observed", "not installed"), found[each.library]
     assert found["FastAPI"]["state"] == found["threads"]["state"] == "observed"
@@ -90,6 +91,18 @@ def test_every_integration_is_found_and_all_that_is_installed_is_observed_whole(
 def test_a_library_that_is_not_as_it_is_known(tmp_path: Path, source: str, state: str, reasons: list[str]) -> None:
     found = checked(a_flask(tmp_path, source))["Flask"]
     assert (found["state"], found["installed"], found["reasons"]) == (state, "99.1", reasons)
+
+
+def test_what_is_installed_and_nothing_here_observes(tmp_path: Path) -> None:
+    about = tmp_path / "pycurl-7.45.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pycurl\nVersion: 7.45\n")
+    found = checked(tmp_path)["pycurl"]
+    assert (found["state"], found["installed"], found["reasons"]) == ("not observed", "7.45", [UNOBSERVED["pycurl"]])
+
+
+def test_no_library_is_both() -> None:
+    assert not {each.distribution for each in INTEGRATIONS} & set(UNOBSERVED)
 
 
 def test_what_is_switched_on_is_said(tmp_path: Path) -> None:

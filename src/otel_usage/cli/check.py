@@ -74,17 +74,17 @@ def _as_text(switches: Sequence[str], findings: Sequence[Finding]) -> str:
     for state in (State.OBSERVED, State.IN_PART, State.NOT_OBSERVED):
         chosen = [finding for finding in findings if finding.state is state]
         lines += ["", f"{state}:", *_rows(chosen)] if chosen else []
-    missing = [finding.integration.library for finding in findings if finding.state is State.NOT_INSTALLED]
+    missing = [finding.library for finding in findings if finding.state is State.NOT_INSTALLED]
     return "\n".join([*lines, *(["", f"known, not installed: {', '.join(missing)}"] if missing else [])])
 
 
 def _rows(findings: Sequence[Finding]) -> list[str]:
-    width = max(len(finding.integration.library) for finding in findings)
+    width = max(len(finding.library) for finding in findings)
     return [line for finding in findings for line in _row(finding, width)]
 
 
 def _row(finding: Finding, width: int) -> list[str]:
     version = finding.installed or "of Python"
     tested = f"tested with {finding.tested}" if finding.tested else ""
-    cells = finding.integration.library.ljust(width), finding.integration.role.ljust(7), version.ljust(10), tested
+    cells = finding.library.ljust(width), finding.role.ljust(7), version.ljust(10), tested
     return [f"  {'  '.join(cells)}".rstrip(), *(f"    {reason}" for reason in finding.reasons)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .hooks import Hook, HookSet
 from .integrations import INTEGRATIONS, Integration, hooks_in, waiting
+from .unobserved import UNOBSERVED
 
 
 class State(StrEnum):
@@ -24,30 +25,34 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be said of one integration."""
+    """What is to be said of one library."""
 
-    integration: Integration
+    library: str
+    role: str
+    """What it is to its application. Empty: it is nothing that is known here."""
     state: State
     installed: str | None
     """The version. None: it is not installed, or comes with Python."""
     tested: str | None
-    """The version that it is tested with. None: it comes with Python."""
+    """The version that it is tested with. None: it comes with Python, or is not known here."""
     reasons: tuple[str, ...] = ()
-    """Why it is not observed, or not all of it: what is in the way, each in a few words. Empty: nothing is."""
+    """Why it is not observed, or not all of it. Empty: nothing is in the way."""
 
 
 def survey(integrations: Iterable[Integration] = INTEGRATIONS) -> tuple[Finding, ...]:
     """Import every library that is known and installed, and try to hook it. Nothing stays hooked.
 
-    It takes as long as importing all of them. Not for a process that serves.
+    Also found is what is installed and observed by nothing here. It takes as long as importing all of them: this is not
+    for a process that serves.
     """
     chosen = tuple(integrations)
     hooks = HookSet(waiting(chosen))
     hooks.install()
     try:
-        return tuple(_finding(each, hooks) for each in chosen)
+        known = [_finding(each, hooks) for each in chosen]
     finally:
         hooks.remove()
+    return *known, *_unobserved()
 
 
 def _finding(integration: Integration, hooks: HookSet) -> Finding:
@@ -55,7 +60,7 @@ def _finding(integration: Integration, hooks: HookSet) -> Finding:
     tested = home.TESTED.get(integration.distribution)
     installed = _version(integration.distribution)
     if installed is None and integration.distribution:
-        return Finding(integration, State.NOT_INSTALLED, None, tested)
+        return Finding(integration.library, integration.role, State.NOT_INSTALLED, None, tested)
     places = obstacles = 0
     reasons: list[str] = []
     for module in integration.modules:
@@ -63,7 +68,8 @@ def _finding(integration: Integration, hooks: HookSet) -> Finding:
         found = _obstacles(module, wanted, hooks)
         places, obstacles = places + len(wanted), obstacles + len(found)
         reasons += dict.fromkeys(found.values())
-    return Finding(integration, _state(places, obstacles), installed, tested, tuple(reasons))
+    state = _state(places, obstacles)
+    return Finding(integration.library, integration.role, state, installed, tested, tuple(reasons))
 
 
 def _state(places: int, obstacles: int) -> State:
@@ -81,6 +87,13 @@ def _obstacles(module: str, wanted: Iterable[Hook], hooks: HookSet) -> dict[Hook
     except Exception as error:  # a library of any kind, without what it needs, or made for another Python
         return dict.fromkeys(wanted, f"{module} cannot be imported ({type(error).__name__})")
     return {hook: f"{hook.module}.{hook.path} {hooks.obstacles[hook]}" for hook in wanted if hook in hooks.obstacles}
+
+
+def _unobserved() -> Iterator[Finding]:
+    for distribution, reason in UNOBSERVED.items():
+        installed = _version(distribution)
+        if installed is not None:
+            yield Finding(distribution, "", State.NOT_OBSERVED, installed, None, (reason,))
 
 
 def _version(distribution: str) -> str | None:
