@@ -76,6 +76,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
         ("USAGE_BAGGAGE_KEY", f"new:{PEPPER}, old:{PEPPER}", "baggage_keys", {"new": PEPPER, "old": PEPPER}),
         ("USAGE_BAGGAGE_HOSTS", "b.internal:80, ,*.a.com", "baggage_hosts", {"b.internal:80", "*.a.com"}),
         ("USAGE_BAGGAGE_AUDIENCE", "b.internal", "baggage_audience", {"b.internal"}),
+        ("USAGE_JOB_LIFETIME", "86400", "job_lifetime", 86400.0),
         ("USAGE_PROVIDERS", " A.com = a ,*.b.com=b=c,", "providers", {"a.com": "a", "*.b.com": "b=c"}),
         ("USAGE_PERSONAL", "client.address, ,usage.referer", "personal", {"client.address", "usage.referer"}),
         ("USAGE_EMAIL_ADDRESSES", "1", "email_addresses", True),
