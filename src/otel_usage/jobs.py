@@ -6,7 +6,7 @@ as is configured, and for that job alone. Whoever copies it to another job, or m
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .attribution import Attribution, AttributionSigner, Refusal
 from .guard import guarded
@@ -35,11 +35,11 @@ class UsageJobs:
         """``drops`` counts what was not believed, and what could not be told."""
         self._signer = signer
         self._drops = drops
+        self.tells: Final = signer.signs
+        """Whether there is a key. Without one, jobs stay as they are."""
 
     def token(self, job: Job, identity: UsageIdentity, ids: tuple[bytes, bytes]) -> str | None:
         """What ``job`` is to carry, enqueued within the span of these ids of its trace and its own. None: nothing."""
-        if not identity.known or not self._signer.signs:
-            return None
         token = self._signer.tell(Attribution(identity, *ids), job.audience)
         if token is None:
             self._drops.add("job:untold")

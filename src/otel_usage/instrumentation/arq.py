@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import wrapt
 
+from ..attribution import LONGEST_TOKEN
 from ..guard import guarded
 from .hooks import Function, Hook
 from .jobs import KEY, Job, attempt, carried
@@ -25,8 +26,8 @@ from .jobs import KEY, Job, attempt, carried
 _MARK: Final = f"\n{KEY}:".encode()
 """What stands between a pickle and what is ours."""
 
-_LONGEST: Final = 4096
-"""Bytes behind the mark that are looked at, at most."""
+_LONGEST: Final = len(_MARK) + LONGEST_TOKEN
+"""Bytes at the end of a job that are looked at."""
 
 _TOLD: Final[ContextVar[str | None]] = ContextVar("otel_usage.arq.told", default=None)
 """What the job carries that is being enqueued here."""

@@ -34,10 +34,11 @@ def carried(job: Job, has: object = None) -> str | None:
     by at first, and not of an attempt that has failed.
     """
     recorder, here = active(), current()
-    if recorder is None or here is None or (has is not None and recorder.jobs.belongs(has, job)):
+    if recorder is None or here is None or not recorder.jobs.tells or not here.scope.identity.known:
+        return None  # before its ids are asked for, which binds its trace
+    if has is not None and recorder.jobs.belongs(has, job):
         return None
-    identity = here.scope.identity
-    return recorder.jobs.token(job, identity, here.ids) if identity.known else None
+    return recorder.jobs.token(job, here.scope.identity, here.ids)
 
 
 @contextmanager
