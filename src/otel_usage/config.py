@@ -83,8 +83,8 @@ class UsageConfig:
     """``USAGE_TRUSTED_PROXY``: what stands in front of the service, whose headers are believed; by hand a
     :class:`~otel_usage.trusted_proxy.TrustedProxy` or the variable's text. None: nothing does."""
     baggage_key: str | None = field(default=None, repr=False)
-    """``USAGE_BAGGAGE_KEY``: signs the customer's way to services of one's own; ``id:secret``, or several, separated by
-    commas: the first signs, all verify. None: customers stay here, and none that come are believed."""
+    """``USAGE_BAGGAGE_KEY``: signs the customer's way to services and jobs of one's own; ``id:secret``, or several,
+    separated by commas: the first signs, all verify. None: customers stay here, and none that come are believed."""
     baggage_hosts: frozenset[str] = frozenset()
     """``USAGE_BAGGAGE_HOSTS``: services of one's own, which calls tell the customer: ``pricing.internal``,
     ``*.svc.cluster.local:8080``. Without a port: on any. Empty: none."""
@@ -92,7 +92,7 @@ class UsageConfig:
     """``USAGE_BAGGAGE_AUDIENCE``: the hosts by which services of one's own call this one, as above. A customer that is
     meant for another host is not believed. Empty: none is."""
     job_lifetime: float = 7 * 86400.0
-    """``USAGE_JOB_LIFETIME``: seconds from a job's enqueueing, within which its attempts begin for the customer."""
+    """``USAGE_JOB_LIFETIME``: seconds after a job was enqueued, within which its attempts are the customer's."""
     providers: Mapping[str, str] = field(default_factory=dict)
     """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
     personal: frozenset[str] = frozenset()

@@ -217,7 +217,7 @@ class UsageRequest(UsageScope):
             own,
             trace_id,
             span_id,
-            self.parent_id,
+            self._parent[1] if self._parent is not None else b"",
             self._started,
             self._started + (self._ended or self.closed_at or self._start) - self._start,
             self.made_id,

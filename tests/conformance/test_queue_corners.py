@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import dramatiq
+import httpx
 import pytest
 import redis
 from arq import ArqRedis, Worker, create_pool, func
 from arq.connections import RedisSettings
 from celery import Celery
 from dramatiq.brokers.stub import StubBroker
-from rq import Queue, SimpleWorker
+from flask import Flask
+from rq import Callback, Queue, SimpleWorker
+from rq.job import Job
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub, ReceivedSpan
 from tests.needs import needed_package
+from tests.outside import Outside
+from tests.servers import serve_wsgi
 
 from .queues.worlds import KEY, broker
 
@@ -139,6 +144,15 @@ class TestCelery:
         assert len(spans(stub, "render")) == 1
 
 
+def _work(broker: StubBroker) -> None:
+    """Do what is enqueued, on a worker's thread."""
+    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=1)
+    worker.start()
+    broker.join("default", timeout=10_000)
+    worker.join()
+    worker.stop()
+
+
 class TestDramatiq:
     @pytest.fixture
     def stub_broker(self) -> Iterator[StubBroker]:
@@ -162,12 +176,31 @@ class TestDramatiq:
             with customer(name):
                 stub_broker.enqueue(message)
         assert message.options == {}
-        worker = dramatiq.Worker(stub_broker, worker_timeout=50, worker_threads=1)
-        worker.start()
-        stub_broker.join("default", timeout=10_000)
-        worker.join()
-        worker.stop()
+        _work(stub_broker)
         assert customers(stub, "render") == ["acme", "globex"]
+
+    def test_a_request_of_a_wsgi_application_enqueues_for_its_customer(
+        self, keyed: None, stub: AxiomStub, stub_broker: StubBroker
+    ) -> None:
+        @dramatiq.actor
+        def render() -> None:
+            pass
+
+        app = Flask("shop")
+
+        @app.post("/reports")
+        def reports() -> str:
+            usage.identify(customer_id="acme", auth_kind="jwt")
+            render.send()
+            return "later"
+
+        with serve_wsgi(app) as url, httpx.Client(transport=Outside()) as client:
+            assert client.post(f"{url}/reports").text == "later"
+        _work(stub_broker)
+        (job,) = spans(stub, "render")
+        (request,) = [span for span in stub.unique_spans if span.kind == "server"]
+        assert job.attributes["usage.customer.id"] == "acme"
+        assert (job.trace_id, job.parent_span_id) == (request.trace_id, request.span_id)
 
     def test_a_message_to_rabbitmq_carries_it_too(self, keyed: None, monkeypatch: pytest.MonkeyPatch) -> None:
         needed_package("pika")
@@ -196,6 +229,11 @@ def a_report(pages: int) -> int:
     return pages
 
 
+def told(job: Job, connection: redis.Redis, result: Any) -> None:
+    with usage.usage_span("shop.told"):
+        pass
+
+
 class TestRq:
     def test_what_a_job_carries_is_beside_its_meta_and_outlives_what_the_application_saves(
         self, keyed: None, stub: AxiomStub, tmp_path: Path
@@ -211,3 +249,15 @@ class TestRq:
             found.save()
             SimpleWorker([queue], connection=connection).work(burst=True)
         assert customers(stub, f"{__name__}.a_report") == ["acme"]
+
+    def test_what_is_called_for_its_success_is_within_the_job(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, 3, on_success=Callback(told))
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        (job,), (within,) = spans(stub, f"{__name__}.a_report"), spans(stub, "shop.told")
+        assert within.parent_span_id == job.span_id
+        assert within.attributes["usage.customer.id"] == "acme"

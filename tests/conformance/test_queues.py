@@ -108,6 +108,7 @@ def _told(here: World) -> Story:
             ask(service, "enqueue", job, job)
         for number in range(6):
             ask(service, "enqueue", "note", f"customer-{number}")
+        ask(service, "from-a-thread", "from-a-thread")
         ask(service, "too-soon", "too-soon")
         ask(service, "within", "within")
         if "chain" not in here.queue.cannot:
@@ -131,6 +132,7 @@ def _wait(here: World) -> None:
         here.ran(case)
     for number in range(6):
         here.ran(f"customer-{number}")
+    here.ran("from-a-thread")
     here.ran("flaky", 2)
     here.ran("says-outside")
     if "chain" not in here.queue.cannot:
@@ -168,8 +170,7 @@ class TestEveryQueue:
         assert (call.trace_id, call.parent_span_id) == (job.trace_id, job.span_id)
 
     def test_customers_are_not_mixed(self, story: Story) -> None:
-        for number in range(6):
-            case = f"customer-{number}"
+        for case in ("from-a-thread", *(f"customer-{number}" for number in range(6))):
             request, (job,) = story.one(case, "request"), story.job("note", case)
             assert (job.trace_id, job.parent_span_id) == (request.trace_id, request.span_id)
 
@@ -235,7 +236,7 @@ class TestEveryQueue:
         assert len(story.job("note", "last")) == 1
 
     def test_there_is_one_span_for_each_attempt_and_no_more(self, story: Story) -> None:
-        once = {"note": 1 + 6 + 3 + 1 + 1, "calls": 1, "says": 2, "fails": 1, "flaky": 2, "nested": 1}
+        once = {"note": 1 + 6 + 1 + 3 + 1 + 1, "calls": 1, "says": 2, "fails": 1, "flaky": 2, "nested": 1}
         names = Counter({story.world.queue.job.format(job): count for job, count in once.items()})
         names[story.world.queue.job.format("note")] += len(FORGED)
         if "chain" not in story.world.queue.cannot:

@@ -30,13 +30,14 @@ class Queue:
 
 
 _CELERY: Final = ("celery", "-A", "celery_queue", "worker", "-l", "INFO", "--without-mingle", "--without-gossip")
+_PREFORK: Final = (*_CELERY, "-P", "prefork", "-c", "2", "--max-tasks-per-child", "4")
 _RQ: Final = ("rq", "worker", "-u", "{redis}", "jobs")
 _RQ_BY_HAND: Final = ("-c", "work")  # a module of settings, which the worker imports before it has a job
 _NEVER_AT_ONCE: Final = {"at_once": "it has no way to run a job within the caller"}
 _NO_CHAIN: Final = {"chain": "its worker enqueues no next job by itself"}
 
 QUEUES: Final = (
-    Queue("celery-prefork", "celery", "celery_queue", (*_CELERY, "-P", "prefork", "-c", "2"), "celery_queue.{}"),
+    Queue("celery-prefork", "celery", "celery_queue", _PREFORK, "celery_queue.{}"),
     Queue("celery-solo", "celery", "celery_queue", (*_CELERY, "-P", "solo"), "celery_queue.{}"),
     Queue("celery-threads", "celery", "celery_queue", (*_CELERY, "-P", "threads", "-c", "2"), "celery_queue.{}"),
     Queue("celery-gevent", "celery", "celery_queue", (*_CELERY, "-P", "gevent", "-c", "4"), "celery_queue.{}"),

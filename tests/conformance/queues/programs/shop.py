@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,13 @@ async def enqueue(job: str, case: str) -> str:
     identify(case)
     await queue.enqueue(job, case)
     return work.SECRET
+
+
+@app.get("/from-a-thread/{case}")
+def from_a_thread(case: str) -> None:
+    """A sync endpoint, which the framework calls on a thread of its pool."""
+    identify(case)
+    asyncio.run(queue.enqueue("note", case))
 
 
 @app.get("/too-soon/{case}")
