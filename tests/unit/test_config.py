@@ -186,6 +186,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("USAGE_BAGGAGE_HOSTS", "pricing.internal", "only together with USAGE_BAGGAGE_KEY"),
         ("USAGE_BAGGAGE_AUDIENCE", "*.com", "two labels or more"),
         ("USAGE_DEV_HEADER", "yes", "1 or 0"),
+        ("USAGE_JOB_LIFETIME", "7d", "a whole number of seconds above 0"),
+        ("USAGE_JOB_LIFETIME", "0", "a whole number of seconds above 0"),
         ("USAGE_OFFICIAL_ENCODER", "on", "1 or 0"),
         ("USAGE_EMAIL_ADDRESSES", "true", "1 or 0"),
     ],

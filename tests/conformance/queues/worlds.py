@@ -21,6 +21,11 @@ from tests.servers import free_port, program_process, serve_asgi, server_process
 
 from .declared import PROGRAMS, Queue
 
+_MODES: Final = {
+    "by-hand": {"BY_HAND": "1"},
+    # These take seconds to load, in each process, and have no part in it.
+    "zero-code": {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "anthropic,google-genai,langchain,openai"},
+}
 KEY: Final = "k1:0123456789abcdef0123456789abcdef"
 
 
@@ -62,7 +67,7 @@ class World:
             "QUEUE": self.queue.module,
             "REDIS_URL": self.redis,
             "UPSTREAM": self.upstream,
-            **({"BY_HAND": "1"} if self.mode == "by-hand" else {}),
+            **_MODES[self.mode],
             **self.settings,
         }
 
