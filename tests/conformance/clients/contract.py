@@ -9,7 +9,7 @@ from otel_usage.testing import ReceivedSpan
 
 from .program import CONCURRENT, CUSTOMER, PARTS, TRIES
 from .runs import Run
-from .upstream import GZIPPED, KEPT
+from .upstream import GZIPPED, KEPT, STORED
 
 Check = Callable[[Run, list[ReceivedSpan]], None]
 
@@ -136,8 +136,8 @@ def child(run: Run, spans: list[ReceivedSpan]) -> None:
 
 CONTRACT: Final[dict[str, Check]] = {
     "get": answered(200, 0, 1234),
-    "post": answered(200, 5, 3),
-    "post_streamed": answered(200, sum(map(len, PARTS)), 3),
+    "post": answered(200, 5, len(STORED)),
+    "post_streamed": answered(200, sum(map(len, PARTS)), len(STORED)),
     "streamed": answered(200, 0, 3000),
     "streamed_with_a_length": answered(200, 0, 200_000),
     "given_up": given_up,

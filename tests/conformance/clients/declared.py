@@ -36,4 +36,16 @@ CLIENTS: Final = (
     Client("httpx (async)", "httpx", "httpx_program.py", "httpx-async"),
     Client("httpx2", "httpx2", "httpx_program.py", "httpx2"),
     Client("httpx2 (async)", "httpx2", "httpx_program.py", "httpx2-async"),
+    Client("urllib3", "urllib3", "urllib3_program.py"),
+    Client("requests", "requests", "requests_program.py"),
+    Client("urllib.request", "", "urllib_program.py", cannot={"retries": "it retries nothing by itself"}),
+    Client(
+        "boto3",
+        "boto3",
+        "boto3_program.py",
+        cannot={
+            "post_streamed": "S3 takes no body of unknown length",
+            "redirect": "a service's redirect leads to another region of it, and is no matter of the HTTP client",
+        },
+    ),
 )

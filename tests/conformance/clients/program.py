@@ -102,11 +102,11 @@ async def get(run: Run) -> None:
 
 
 async def post(run: Run) -> None:
-    assert await run.get("/bytes/3", method="POST", body=b"hello") == 200
+    assert await run.get("/stored/it", method="POST", body=b"hello") == 200
 
 
 async def post_streamed(run: Run) -> None:
-    await done(run.calls.send_parts(f"{run.url}/bytes/3", iter(PARTS)))
+    await done(run.calls.send_parts(f"{run.url}/stored/it", iter(PARTS)))
 
 
 async def streamed(run: Run) -> None:

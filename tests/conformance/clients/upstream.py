@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 GZIPPED: Final = gzip.compress(b"z" * 100_000, mtime=0)
+STORED: Final = b"<stored/>"
+"""The answer to what is sent: XML, which S3's clients insist on."""
 PROMISED, KEPT = 5000, 1000
 """Bytes of a body that breaks off: as its head promises, and as they come."""
 FAILURES: Final = 2
@@ -96,6 +98,9 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _bytes(self, size: str) -> None:
         self._answer(200, b"x" * int(size))
+
+    def _stored(self, _: str) -> None:
+        self._answer(200, STORED)
 
     def _status(self, status: str) -> None:
         self._answer(int(status))
