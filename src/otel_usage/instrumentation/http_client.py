@@ -109,6 +109,9 @@ def _observed(kind: type[Any]) -> type[Any]:
         def readinto(self, *args: Any) -> Any:
             return _read(self, kind.readinto, *args)
 
+        def peek(self, *args: Any) -> Any:
+            return _read(self, kind.peek, *args, taken=False)
+
         def readline(self, *args: Any) -> Any:
             # A line of chunks is read by way of the methods above.
             return kind.readline(self, *args) if self.chunked else _read(self, kind.readline, *args)
@@ -136,12 +139,15 @@ def disguised(observed: type[Any]) -> type[Any]:
     return observed
 
 
-def _read(response: Any, read: Function, *args: Any) -> Any:
-    """Read with a method of the response's own class. Its errors are the exchange's, too."""
+def _read(response: Any, read: Function, *args: Any, taken: bool = True) -> Any:
+    """Read with a method of the response's own class. Its errors are the exchange's, too.
+
+    ``taken``: what is read is not there to be read again.
+    """
     exchange, file = vars(response).get(EXCHANGE), response.fp
     if exchange is None or file is None:
         return read(response, *args)
-    response.fp = pieces = _Pieces(file)
+    response.fp = pieces = _Pieces(file, response)
     try:
         data = read(response, *args)
     except BaseException as error:
@@ -151,13 +157,14 @@ def _read(response: Any, read: Function, *args: Any) -> Any:
     finally:
         if response.fp is pieces:
             response.fp = file
-    exchange.received += data if isinstance(data, int) else len(data)
+    if taken:
+        exchange.received += data if isinstance(data, int) else len(data)
     if response.length == 0:
         over(response)
     elif response.fp is None:
-        cut = IncompleteRead(b"", response.length) if response.length else None
-        exchange.complete = cut is None
-        over(response, cut)
+        short = response.length or (response.chunked and response.chunk_left is not None)  # as after the last chunk
+        exchange.complete = not short
+        over(response, IncompleteRead(b"") if short else None)
     return data
 
 
@@ -166,23 +173,29 @@ class _Pieces:
     come, which the file itself would throw away.
     """
 
-    __slots__ = ("_file", "came")
+    __slots__ = ("_file", "_response", "came")
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, response: Any) -> None:
         self._file = file
+        self._response = response
         self.came = 0
 
     def read(self, size: int = -1) -> bytes:
         parts = []
-        ends_chunk = size == len(b"\r\n")
+        between_chunks = self._response.chunk_left == 0  # where http.client reads the end of one's line
         while size:
             part = self._file.read1(_PIECE if size < 0 else min(size, _PIECE))
             if not part:
                 break
             parts.append(part)
             size -= len(part) if size > 0 else 0
-            self.came += 0 if ends_chunk else len(part)
+            self.came += 0 if between_chunks else len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._file.readinto(buffer)
+        self.came += count
+        return count
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..attempt import UpstreamAttempt
 
 _BAGGAGE: Final = "baggage"
+_LONG: Final = len(_BAGGAGE)
 
 
 class Lines(Mapping[Any, Any]):
@@ -37,16 +38,16 @@ class Lines(Mapping[Any, Any]):
 def headers_for(attempt: UpstreamAttempt, headers: Mapping[Any, Any] | None, port: int | None) -> Any:
     """The headers of an attempt on its way to its host: the same object where nothing is to be changed."""
     headers = headers or {}
-    own = [value for name, value in headers.items() if _is_baggage(name)]
+    own = [name for name in headers if len(name) == _LONG and _is_baggage(name)]  # most go no further
     if not own and not attempt.recorder.baggage.tells:
         return headers
-    before = ",".join(map(_text, own))
+    before = ",".join(_text(value) for name, value in headers.items() if _is_baggage(name)) if own else ""
     after, ours = attempt.baggage(before, attempt.host or "", port)
     return headers if after == before and not ours else Lines(headers, list(filter(None, (after, ours))))
 
 
 def _is_baggage(name: Any) -> bool:
-    return len(name) == len(_BAGGAGE) and _text(name).lower() == _BAGGAGE
+    return _text(name).lower() == _BAGGAGE
 
 
 def _text(said: Any) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ..guard import guarded, report
 from .calls import PORTS, attempted, listening
 from .hooks import Function, Hook
-from .http_client import EXCHANGE, Exchange
+from .http_client import EXCHANGE, Exchange, over
 
 _BEGAN: Final = "_otel_usage_began"
 """Where a connection holds when it began to go through a proxy: the attempt has begun then."""
@@ -132,10 +132,20 @@ def _handle_chunk(original: Function) -> Function:
 def _update_chunk_length(original: Function) -> Function:
     def update_chunk_length(self: Any) -> Any:
         exchange = _exchange_of(self)
-        result = original(self)
-        if exchange is not None and self.chunk_left == 0:
-            exchange.complete = True  # it is closed next, with what may follow the last chunk
-        return result
+        if exchange is None:
+            return original(self)
+        kept = vars(self._fp)
+        del kept[EXCHANGE]  # before it raises it closes the response, which must not be taken for its end
+        try:
+            return original(self)
+        except BaseException as error:
+            exchange.failed(error)
+            raise
+        finally:
+            kept[EXCHANGE] = exchange
+            exchange.complete = self.chunk_left == 0  # it is closed next, with what may follow the last chunk
+            if exchange.error is not None:
+                over(self._fp)
 
     return update_chunk_length
 
