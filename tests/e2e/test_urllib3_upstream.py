@@ -169,6 +169,7 @@ WAYS: Final[dict[str, Callable[[str], Any]]] = {
     "urllib3 reads lines": with_urllib3(list),
     "requests": with_requests,
     "urllib reads": with_urllib(lambda response: response.read()),
+    "urllib reads by name": with_urllib(lambda response: [response.read(amt=100) for _ in range(2)]),
     "urllib reads parts": with_urllib(until_empty("read", 3)),
     "urllib reads what is there": with_urllib(until_empty("read1", 100)),
     "urllib reads lines": with_urllib(list),
@@ -336,6 +337,23 @@ class TestWhatIsSent:
             ((own, ours),) = server.baggage[path]
             assert own == "own=1"
             assert ours.startswith("usage.customer.id=acme,")
+        recorded(stub, 3)
+
+    def test_the_customer_is_told_where_the_connection_leads_and_not_what_is_said(
+        self, switch_on: Callable[..., None], stub: AxiomStub, server: Upstream
+    ) -> None:
+        usage.uninstrument()
+        trusted = f"127.0.0.1:{free_port()}"
+        switch_on(baggage_key="k1:0123456789abcdef0123456789abcdef", baggage_hosts={trusted})
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        server.baggage.clear()
+        request = urllib.request.Request(f"http://{trusted}/bytes/1", headers={"host": trusted})
+        request.host = f"{host}:{port}"
+        with usage.usage_span("work"), urllib3.HTTPConnectionPool(host, int(port)) as one:
+            usage.identify(customer_id="acme")
+            one.urlopen("GET", f"http://{trusted}/bytes/1", assert_same_host=False, headers={"host": trusted})
+            urllib.request.urlopen(request).close()
+        assert list(server.baggage.values()) == [[[], []]]
         recorded(stub, 3)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from http.client import IncompleteRead
+from http.client import HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import UpstreamAttempt, UpstreamNaming
@@ -31,7 +31,7 @@ _PIECE: Final = 65536
 class Exchange(UpstreamAttempt):
     """An attempt over a connection of http.client's."""
 
-    __slots__ = ("_encoding", "_in_memory", "_port", "chunk")
+    __slots__ = ("_encoding", "_in_memory", "_port", "chunk", "held")
 
     def __init__(  # noqa: PLR0917  # by position, as that of its base
         self,
@@ -52,6 +52,8 @@ class Exchange(UpstreamAttempt):
         self._in_memory = 0
         self.chunk = False
         """Whether the next bytes that are read are a chunk's, by a library that reads chunks itself."""
+        self.held = False
+        """Whether that the response is closed does not mean that its body is over."""
 
     def outgoing(self, headers: Mapping[Any, Any] | None, body: Any, block: int) -> tuple[Any, Any]:
         """The headers and the body to be sent in place of the application's. ``block``: bytes to read of a file."""
@@ -77,6 +79,15 @@ class Exchange(UpstreamAttempt):
         response.__class__ = observed(type(response))
 
     @guarded(None)
+    def elsewhere(self, response: Any) -> None:
+        """The response has not come by way of http.client, as that of a recording or of HTTP/2: it is here, whole."""
+        self.asked()
+        self.responded(response.status)
+        self.received = getattr(response, "_fp_bytes_read", 0) or len(getattr(response, "_data", None) or b"")
+        self.complete = True
+        self.finish()
+
+    @guarded(None)
     def broken(self, error: BaseException) -> None:
         """There is no response, or it broke off."""
         self.failed(error)
@@ -86,9 +97,10 @@ class Exchange(UpstreamAttempt):
 @guarded(None)
 def over(response: Any, error: BaseException | None = None) -> None:
     """The body is over. The response is left as the application would have it."""
-    exchange = vars(response).pop(EXCHANGE, None)
-    if exchange is None:
+    exchange = vars(response).get(EXCHANGE)
+    if exchange is None or exchange.held:
         return
+    delattr(response, EXCHANGE)
     response.__class__ = response.__class__.__base__
     if error is not None:
         exchange.failed(error)
@@ -100,28 +112,29 @@ def _observed(kind: type[Any]) -> type[Any]:
     """A class of responses that tell their exchange what is read of them."""
 
     class Observed(kind):  # type: ignore[misc]  # the base is only known at run time
-        def read(self, *args: Any) -> Any:
-            return _read(self, kind.read, *args)
+        def read(self, *args: Any, **kwargs: Any) -> Any:
+            return _read(self, kind.read, args, kwargs)
 
-        def read1(self, *args: Any) -> Any:
-            return _read(self, kind.read1, *args)
+        def read1(self, *args: Any, **kwargs: Any) -> Any:
+            return _read(self, kind.read1, args, kwargs)
 
-        def readinto(self, *args: Any) -> Any:
-            return _read(self, kind.readinto, *args)
+        def readinto(self, *args: Any, **kwargs: Any) -> Any:
+            return _read(self, kind.readinto, args, kwargs)
 
-        def peek(self, *args: Any) -> Any:
-            return _read(self, kind.peek, *args, taken=False)
+        def peek(self, *args: Any, **kwargs: Any) -> Any:
+            return _read(self, kind.peek, args, kwargs, taken=False)
 
-        def readline(self, *args: Any) -> Any:
-            # A line of chunks is read by way of the methods above.
-            return kind.readline(self, *args) if self.chunked else _read(self, kind.readline, *args)
+        def readline(self, *args: Any, **kwargs: Any) -> Any:
+            if self.chunked:
+                return kind.readline(self, *args, **kwargs)  # by way of the methods above
+            return _read(self, kind.readline, args, kwargs)
 
         def _safe_read(self, amt: int) -> Any:
             exchange = vars(self).get(EXCHANGE)
             if exchange is None or not exchange.chunk:
                 return kind._safe_read(self, amt)
             exchange.chunk = False
-            return _read(self, kind._safe_read, amt)
+            return _read(self, kind._safe_read, (amt,), {})
 
         def close(self) -> None:
             try:
@@ -139,17 +152,17 @@ def disguised(observed: type[Any]) -> type[Any]:
     return observed
 
 
-def _read(response: Any, read: Function, *args: Any, taken: bool = True) -> Any:
+def _read(response: Any, read: Function, args: tuple[Any, ...], named: dict[str, Any], *, taken: bool = True) -> Any:
     """Read with a method of the response's own class. Its errors are the exchange's, too.
 
     ``taken``: what is read is not there to be read again.
     """
     exchange, file = vars(response).get(EXCHANGE), response.fp
     if exchange is None or file is None:
-        return read(response, *args)
+        return read(response, *args, **named)
     response.fp = pieces = _Pieces(file, response)
     try:
-        data = read(response, *args)
+        data = read(response, *args, **named)
     except BaseException as error:
         exchange.received += pieces.came
         over(response, error)
@@ -157,7 +170,7 @@ def _read(response: Any, read: Function, *args: Any, taken: bool = True) -> Any:
     finally:
         if response.fp is pieces:
             response.fp = file
-    if taken:
+    if taken and data:
         exchange.received += data if isinstance(data, int) else len(data)
     if response.length == 0:
         over(response)
@@ -223,7 +236,8 @@ def _getresponse(original: Function) -> Function:
             return original(self)
         exchange.asked()
         response = original(self)
-        exchange.arrived(response, _observed)
+        if isinstance(response, HTTPResponse):
+            exchange.arrived(response, _observed)
         return response
 
     return getresponse

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ..guard import guarded, report
 from .calls import PORTS, attempted, listening
 from .hooks import Function, Hook
-from .http_client import EXCHANGE, Exchange, over
+from .http_client import EXCHANGE, Exchange
 
 _BEGAN: Final = "_otel_usage_began"
 """Where a connection holds when it began to go through a proxy: the attempt has begun then."""
@@ -37,12 +37,14 @@ def _make_request(original: Function) -> Function:
             exchange.broken(error)
             raise
         if exchange.status is None:
-            _elsewhere(exchange, conn, response)
+            vars(conn).pop(EXCHANGE, None)
+            exchange.elsewhere(response)
         return response
 
     return make_request
 
 
+@guarded(None)
 def _begin(  # noqa: PLR0917  # one call, where a request takes some hundred
     pool: Any, conn: Any, method: str, url: str, body: Any, headers: Mapping[Any, Any] | None, retries: Any
 ) -> tuple[Exchange, Any, Any] | None:
@@ -75,24 +77,12 @@ def attempt(  # noqa: PLR0917  # as above
 
 
 def _place(pool: Any, url: str) -> tuple[str, int | None]:
-    """Host and port that are called: the pool's, unless that is of a proxy, which is told the whole URL."""
+    """Host and port that are called: where the pool leads, or a proxy leads that is told the whole URL."""
     scheme, host, port = pool.scheme, pool.host, pool.port
-    if not url.startswith("/"):
+    if pool.proxy is not None and not url.startswith("/"):
         parts = urlsplit(url)
-        if parts.hostname:
-            scheme, host, port = parts.scheme, parts.hostname, parts.port
+        scheme, host, port = parts.scheme, parts.hostname or host, parts.port
     return host.strip("[]"), port or PORTS.get(scheme)
-
-
-@guarded(None)
-def _elsewhere(exchange: Exchange, conn: Any, response: Any) -> None:
-    """The response has not come by way of http.client, as that of a recording or of HTTP/2: it is here, whole."""
-    vars(conn).pop(EXCHANGE, None)
-    exchange.asked()
-    exchange.responded(response.status)
-    exchange.received = getattr(response, "_fp_bytes_read", 0) or len(getattr(response, "_data", None) or b"")
-    exchange.complete = True
-    exchange.finish()
 
 
 def _prepare_proxy(original: Function) -> Function:
@@ -103,7 +93,7 @@ def _prepare_proxy(original: Function) -> Function:
         except BaseException as error:
             _not_through(self, began, error)
             raise
-        vars(conn)[_BEGAN] = began
+        getattr(conn, "__dict__", {})[_BEGAN] = began
         return result
 
     return prepare_proxy
@@ -134,24 +124,22 @@ def _update_chunk_length(original: Function) -> Function:
         exchange = _exchange_of(self)
         if exchange is None:
             return original(self)
-        kept = vars(self._fp)
-        del kept[EXCHANGE]  # before it raises it closes the response, which must not be taken for its end
+        exchange.held = True  # before it raises it closes the response
         try:
-            return original(self)
+            result = original(self)
+            exchange.complete = self.chunk_left == 0  # it is closed next, with what may follow the last chunk
         except BaseException as error:
-            exchange.failed(error)
+            exchange.broken(error)
             raise
         finally:
-            kept[EXCHANGE] = exchange
-            exchange.complete = self.chunk_left == 0  # it is closed next, with what may follow the last chunk
-            if exchange.error is not None:
-                over(self._fp)
+            exchange.held = False
+        return result
 
     return update_chunk_length
 
 
 def _exchange_of(response: Any) -> Exchange | None:
-    found = getattr(response._fp, EXCHANGE, None)
+    found = getattr(getattr(response, "_fp", None), EXCHANGE, None)
     return found if isinstance(found, Exchange) else None
 
 

@@ -16,6 +16,9 @@ from .hooks import Function, Hook
 from .http_client import EXCHANGE, Exchange, disguised, over
 from .urllib3 import attempt
 
+_BLOCK: Final = 16384
+"""Bytes of a file that are read at once: no more than a frame of HTTP/2 takes."""
+
 _EXCHANGE: Final[ContextVar[Exchange | None]] = ContextVar("otel_usage.urllib3_future.exchange", default=None)
 """The exchange whose response is waited for."""
 
@@ -25,7 +28,7 @@ def _make_request(original: Function) -> Function:
         self: Any, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, retries: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        sending = attempt(self, method, url, body, headers, retries, conn.blocksize)
+        sending = attempt(self, method, url, body, headers, retries, _BLOCK)
         if sending is None:
             return original(self, conn, method, url, body, headers, retries, *args, **kwargs)
         exchange, headers, body = sending
@@ -48,7 +51,7 @@ def _async_make_request(original: Function) -> Function:
         self: Any, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, retries: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        sending = attempt(self, method, url, body, headers, retries, conn.blocksize)
+        sending = attempt(self, method, url, body, headers, retries, _BLOCK)
         if sending is None:
             return await original(self, conn, method, url, body, headers, retries, *args, **kwargs)
         exchange, headers, body = sending
