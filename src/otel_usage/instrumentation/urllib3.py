@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ..guard import guarded, report
+from ..guard import guarded
 from .calls import PORTS, attempted, listening
 from .hooks import Function, Hook
 from .http_client import EXCHANGE, Exchange
@@ -49,31 +49,26 @@ def _begin(  # noqa: PLR0917  # one call, where a request takes some hundred
     pool: Any, conn: Any, method: str, url: str, body: Any, headers: Mapping[Any, Any] | None, retries: Any
 ) -> tuple[Exchange, Any, Any] | None:
     """The attempt, and the headers and body to be sent. None: it is not to be observed, or is already."""
-    kept = vars(conn)
-    began = kept.pop(_BEGAN, None)
-    if EXCHANGE in kept:
+    if EXCHANGE in vars(conn):
         return None
-    sending = attempt(pool, method, url, body, headers, retries, conn.blocksize, began)
+    sending = attempt(pool, conn, method, url, body, headers, retries, conn.blocksize)
     if sending is not None:
-        kept[EXCHANGE] = sending[0]
+        setattr(conn, EXCHANGE, sending[0])
     return sending
 
 
+@guarded(None)
 def attempt(  # noqa: PLR0917  # as above
-    pool: Any, method: str, url: str, body: Any, headers: Mapping[Any, Any] | None, retries: Any, block: int,
-    began: tuple[int, int] | None = None,
-) -> tuple[Exchange, Any, Any] | None:  # fmt: skip
+    pool: Any, conn: Any, method: str, url: str, body: Any, headers: Mapping[Any, Any] | None, retries: Any, block: int
+) -> tuple[Exchange, Any, Any] | None:
     """An attempt of a pool, and the headers and body to be sent. None: it is not to be observed."""
-    try:
-        recorder = listening()
-        if recorder is None:
-            return None
-        name = attempted(None, len(getattr(retries, "history", ())))
-        exchange = Exchange(recorder, name, method, _place(pool, url), "utf-8", began)
-        return exchange, *exchange.outgoing(headers, body, block)
-    except Exception as error:  # as `guarded` does, whose wrapper takes 0.06 µs
-        report("instrumentation.urllib3.attempt", error)
+    began = vars(conn).pop(_BEGAN, None)
+    recorder = listening()
+    if recorder is None:
         return None
+    name = attempted(None, len(getattr(retries, "history", ())))
+    exchange = Exchange(recorder, name, method, _place(pool, url), "utf-8", began)
+    return exchange, *exchange.outgoing(headers, body, block)
 
 
 def _place(pool: Any, url: str) -> tuple[str, int | None]:
@@ -85,22 +80,30 @@ def _place(pool: Any, url: str) -> tuple[str, int | None]:
     return host.strip("[]"), port or PORTS.get(scheme)
 
 
-def _prepare_proxy(original: Function) -> Function:
-    def prepare_proxy(self: Any, conn: Any) -> Any:
+def prepare_proxy(original: Function) -> Function:
+    """Around the method by which a pool has a proxy connect it to a host."""
+
+    def prepare(self: Any, conn: Any) -> Any:
         began = time.time_ns(), time.perf_counter_ns()
         try:
             result = original(self, conn)
         except BaseException as error:
-            _not_through(self, began, error)
+            not_through(self, began, error)
             raise
-        getattr(conn, "__dict__", {})[_BEGAN] = began
+        through(conn, began)
         return result
 
-    return prepare_proxy
+    return prepare
 
 
 @guarded(None)
-def _not_through(pool: Any, began: tuple[int, int], error: BaseException) -> None:
+def through(conn: Any, began: tuple[int, int]) -> None:
+    """The proxy has let the call through, which began with asking it."""
+    vars(conn)[_BEGAN] = began
+
+
+@guarded(None)
+def not_through(pool: Any, began: tuple[int, int], error: BaseException) -> None:
     """The proxy does not let the call through. That is an attempt, of which only CONNECT was sent."""
     recorder = listening()
     if recorder is not None:
@@ -153,7 +156,7 @@ def _hooks() -> tuple[Hook, ...]:
         return pool_hooks("urllib3")
     return (
         Hook("urllib3.connectionpool", "HTTPConnectionPool._make_request", _make_request),
-        Hook("urllib3.connectionpool", "HTTPSConnectionPool._prepare_proxy", _prepare_proxy),
+        Hook("urllib3.connectionpool", "HTTPSConnectionPool._prepare_proxy", prepare_proxy),
         Hook("urllib3.response", "HTTPResponse._handle_chunk", _handle_chunk),
         Hook("urllib3.response", "HTTPResponse._update_chunk_length", _update_chunk_length),
     )

@@ -7,6 +7,7 @@ response, or with the call that waits for it, and never with a connection.
 
 from __future__ import annotations
 
+import time
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from ..guard import guarded
 from .hooks import Function, Hook
 from .http_client import EXCHANGE, Exchange, disguised, over
-from .urllib3 import attempt
+from .urllib3 import attempt, not_through, prepare_proxy, through
 
 _BLOCK: Final = 16384
 """Bytes of a file that are read at once: no more than a frame of HTTP/2 takes."""
@@ -28,7 +29,7 @@ def _make_request(original: Function) -> Function:
         self: Any, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, retries: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        sending = attempt(self, method, url, body, headers, retries, _BLOCK)
+        sending = attempt(self, conn, method, url, body, headers, retries, _BLOCK)
         if sending is None:
             return original(self, conn, method, url, body, headers, retries, *args, **kwargs)
         exchange, headers, body = sending
@@ -51,7 +52,7 @@ def _async_make_request(original: Function) -> Function:
         self: Any, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, retries: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        sending = attempt(self, method, url, body, headers, retries, _BLOCK)
+        sending = attempt(self, conn, method, url, body, headers, retries, _BLOCK)
         if sending is None:
             return await original(self, conn, method, url, body, headers, retries, *args, **kwargs)
         exchange, headers, body = sending
@@ -67,6 +68,20 @@ def _async_make_request(original: Function) -> Function:
         return response
 
     return make_request
+
+
+def _async_prepare_proxy(original: Function) -> Function:
+    async def prepare(self: Any, conn: Any) -> Any:
+        began = time.time_ns(), time.perf_counter_ns()
+        try:
+            result = await original(self, conn)
+        except BaseException as error:
+            not_through(self, began, error)
+            raise
+        through(conn, began)
+        return result
+
+    return prepare
 
 
 def _reset(token: Any) -> None:
@@ -220,12 +235,16 @@ def _broke_off(response: Any, kind: type[Any], error: BaseException) -> None:
 
 def pool_hooks(package: str) -> tuple[Hook, ...]:
     """Those on the pools of the package of this name."""
-    return (Hook(f"{package}.connectionpool", "HTTPConnectionPool._make_request", _make_request),)
+    return (
+        Hook(f"{package}.connectionpool", "HTTPConnectionPool._make_request", _make_request),
+        Hook(f"{package}.connectionpool", "HTTPSConnectionPool._prepare_proxy", prepare_proxy),
+    )
 
 
 def _hooks(package: str) -> tuple[Hook, ...]:
     return (
         Hook(f"{package}._async.connectionpool", "AsyncHTTPConnectionPool._make_request", _async_make_request),
+        Hook(f"{package}._async.connectionpool", "AsyncHTTPSConnectionPool._prepare_proxy", _async_prepare_proxy),
         Hook(f"{package}.backend.hface", "HfaceBackend.getresponse", _getresponse),
         Hook(f"{package}.backend._async.hface", "AsyncHfaceBackend.getresponse", _async_getresponse),
     )

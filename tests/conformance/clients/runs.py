@@ -65,22 +65,28 @@ def performed(client: Client, mode: str, state: Path) -> Run:
             *instrument, python, str(client.path), mode, trusted.url, elsewhere.url,
             f"http://127.0.0.1:{free_port()}", f"--cannot={','.join(client.cannot)}", f"--flavour={client.flavour}",
         ]  # fmt: skip
-        environment = {
-            "PATH": f"{Path(python).parent}{os.pathsep}{os.defpath}",
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "XDG_STATE_HOME": str(state),
-            "USAGE_TELEMETRY": "1",
-            "USAGE_OTLP_ENDPOINT": sink.url,
-            "AXIOM_API_TOKEN": TOKEN,
+        environment = environment_of(python, sink, state) | {
             "USAGE_BAGGAGE_KEY": KEY,
             "USAGE_BAGGAGE_HOSTS": trusted.url.removeprefix("http://"),
-            **{f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")},
         }
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=LONGEST, check=False, cwd=state
         )
         return Run(client, mode, sink.unique_spans, trusted, elsewhere, done.stdout + done.stderr, done.returncode)
+
+
+def environment_of(python: str, sink: AxiomStub, state: Path) -> dict[str, str]:
+    """The environment of a program: hardly anything, and usage towards the sink."""
+    return {
+        "PATH": f"{Path(python).parent}{os.pathsep}{os.defpath}",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "XDG_STATE_HOME": str(state),
+        "USAGE_TELEMETRY": "1",
+        "USAGE_OTLP_ENDPOINT": sink.url,
+        "AXIOM_API_TOKEN": TOKEN,
+        **{f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")},
+    }
 
 
 NAMES: Final = tuple(case.__name__ for case in CASES)
