@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import distributions
 
 import pytest
+from packaging.version import Version
+
+from otel_usage.instrumentation import requests, urllib3_future
+from tests.needs import needed_environment
 
 from .contract import CONTRACT
-from .declared import CLIENTS, Client
+from .declared import CLIENTS, IN_ITS_PLACE, Client
 from .runs import MODES, NAMES, Run, performed
 
 RunOf = Callable[[Client, str], Run]
@@ -67,3 +72,12 @@ def test_every_case_has_its_clause() -> None:
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_what_a_client_cannot_do_is_a_case(client: Client) -> None:
     assert set(client.cannot) <= set(NAMES)
+
+
+@pytest.mark.parametrize("tested", [requests.TESTED, urllib3_future.TESTED], ids=["niquests", "urllib3-future"])
+def test_what_is_installed_elsewhere_is_what_is_said_to_be_tested(tested: dict[str, str]) -> None:
+    needed_environment(IN_ITS_PLACE)
+    (site,) = IN_ITS_PLACE.parents[1].glob("lib/python*/site-packages")
+    for distribution, said in tested.items():
+        (found,) = distributions(name=distribution, path=[str(site)])
+        assert Version(found.version) >= Version(said), "the tests have run with another"
