@@ -1,27 +1,36 @@
-"""What tests need and what not every machine has: programs that pip cannot install, packages that are left out."""
+"""What tests need and not every machine has: programs that pip cannot install, packages, environments of their own.
+
+Where it is missing the test is skipped, and fails if ``TESTS_SKIP_NOTHING`` is set.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 
 def needed_program(name: str) -> str:
-    """The path of a program. Where it is missing the test is skipped, and fails if ``TESTS_SKIP_NOTHING`` is set."""
+    """The path of a program."""
     found = shutil.which(name)
     if found is None:
         _missing(f"the program {name} is not installed")
-    assert found is not None  # what is missing does not come back here
-    return found
+    return str(found)
 
 
 def needed_package(name: str) -> None:
-    """As above, for a package that only some of those who run the tests have."""
+    """A package that only some of those who run the tests have."""
     if find_spec(name) is None:
         _missing(f"the package {name} is not installed")
+
+
+def needed_environment(python: Path) -> None:
+    """The interpreter of an environment that ``make test`` sets up."""
+    if not python.exists():
+        _missing(f"there is no environment {python.parents[1].name}: make test sets it up")
 
 
 def _missing(what: str) -> None:

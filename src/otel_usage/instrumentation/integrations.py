@@ -38,7 +38,9 @@ class Integration:
     home: str
     """The file beside this one that knows it."""
     modules: tuple[str, ...]
-    """The library's modules that have functions to be hooked."""
+    """The library's modules that have functions to be hooked. Empty: none need be."""
+    by_way_of: tuple[str, ...] = ()
+    """The libraries that it is built on, which is where its calls are seen: those that are installed."""
 
 
 INTEGRATIONS: Final = (
@@ -60,6 +62,36 @@ INTEGRATIONS: Final = (
             "dramatiq.worker",
         ),
     ),
+    Integration("urllib3", Role.CLIENT, "urllib3", "urllib3", ("urllib3.connectionpool", "urllib3.response")),
+    Integration("requests", Role.CLIENT, "requests", "requests", ("requests.sessions",), ("urllib3",)),
+    Integration(
+        "niquests",
+        Role.CLIENT,
+        "niquests",
+        "requests",
+        ("niquests.sessions", "niquests.async_session"),
+        ("urllib3-future",),
+    ),
+    Integration(
+        "urllib3-future",
+        Role.CLIENT,
+        "urllib3-future",
+        "urllib3_future",
+        (
+            "urllib3_future.connectionpool",
+            "urllib3_future._async.connectionpool",
+            "urllib3_future.backend.hface",
+            "urllib3_future.backend._async.hface",
+            "urllib3._async.connectionpool",
+            "urllib3.backend.hface",
+            "urllib3.backend._async.hface",
+        ),
+    ),
+    Integration("urllib.request", Role.CLIENT, "", "urllib", ("urllib.request",)),
+    Integration("botocore", Role.CLIENT, "botocore", "botocore", ("botocore.endpoint",), ("urllib3",)),
+    Integration("boto3", Role.CLIENT, "boto3", "botocore", (), ("botocore",)),
+    Integration("aiobotocore", Role.CLIENT, "aiobotocore", "botocore", ("aiobotocore.endpoint",), ("aiohttp", "httpx")),
+    Integration("http.client", Role.GROUND, "", "http_client", ("http.client",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),
