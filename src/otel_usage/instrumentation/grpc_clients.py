@@ -10,10 +10,9 @@ Messages are counted as they are serialized, by a serializer that is the call's 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from copy import copy
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final
 from weakref import ref
 
@@ -23,7 +22,7 @@ from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 from ..attempt import UpstreamAttempt, UpstreamNaming, naming
 from ..guard import guarded
 from ..runtime import active
-from .grpc_words import BAGGAGE, http_status, place_of, values_of, with_baggage
+from .grpc_words import BAGGAGE, http_status, place_of, status_name, values_of, with_baggage
 from .hooks import Function, Hook
 
 Transform = Callable[[Any], Any]
@@ -82,9 +81,9 @@ class _Call(UpstreamAttempt):
     def broken(self, error: BaseException) -> None:
         """The call raised: by its status, or because there was none to be made."""
         code = getattr(error, "code", None)
-        status = getattr(code(), "name", None) if callable(code) else None
-        if isinstance(status, str):
-            self.ended(status)
+        status = code() if callable(code) else None
+        if status is not None:
+            self.ended(status_name(status))
         else:
             self.failed(error)
             self.finish()
@@ -203,7 +202,7 @@ class _End:
     @guarded(None)
     def __call__(self) -> None:
         rendezvous = self._rendezvous()
-        self._call.ended("CANCELLED" if rendezvous is None else rendezvous.code().name)
+        self._call.ended("CANCELLED" if rendezvous is None else status_name(rendezvous.code()))
 
     def __del__(self) -> None:
         self._call.ended("CANCELLED")
@@ -247,7 +246,7 @@ def _follow_async(call: _Call, core: Any) -> None:
 
     @guarded(None)
     def done() -> None:
-        status = _names()[core._status.code()]
+        status = status_name(core._status.code())
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # what was dropped is collected when there is none any more
@@ -256,12 +255,6 @@ def _follow_async(call: _Call, core: Any) -> None:
             loop.call_soon(call.ended, status)  # a single answer is deserialized first, before the loop's next step
 
     core.add_done_callback(done)
-
-
-@cache
-def _names() -> dict[int, str]:
-    """The names of gRPC's statuses, by number."""
-    return {status.value[0]: status.name for status in sys.modules["grpc"].StatusCode}
 
 
 TESTED: Final = {"grpcio": "1.85"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -82,3 +83,14 @@ def address_of(peer: str) -> str | None:
     """
     scheme, _, rest = peer.partition(":")
     return _split(unquote(rest))[0] if scheme in ("ipv4", "ipv6") else None
+
+
+def status_name(code: Any) -> str:
+    """The name of a status, which applications may give as a number, too."""
+    name = getattr(code, "name", None)
+    return name if isinstance(name, str) else _names().get(code, "UNKNOWN")
+
+
+@cache
+def _names() -> dict[int, str]:
+    return {status.value[0]: status.name for status in sys.modules["grpc"].StatusCode}

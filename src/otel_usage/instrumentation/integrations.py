@@ -44,6 +44,8 @@ INTEGRATIONS: Final = (
     Integration("Starlette", Role.SERVER, "starlette", "starlette", ("starlette.applications", "starlette.routing")),
     Integration("FastAPI", Role.SERVER, "fastapi", "starlette", ("fastapi.applications", "fastapi.routing")),
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
+    Integration("gRPC's servers", Role.SERVER, "grpcio", "grpc_servers", ("grpc._server",)),
+    Integration("gRPC's async servers", Role.SERVER, "grpcio", "grpc_aio_servers", ("grpc.aio._server",)),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration("gRPC's clients", Role.CLIENT, "grpcio", "grpc_clients", ("grpc._channel", "grpc.aio._call")),
