@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 def _made(original: Function) -> Function:
     """Around the making of a server."""
 
-    def made(self: Any, thread_pool: Any, generic_handlers: Any, interceptors: Any, *more: Any) -> None:
-        _, most, *_ = more  # how many RPCs it takes at a time; gRPC gives them all, by position
-        original(self, thread_pool, generic_handlers, _with_ours(interceptors, most is not None), *more)
+    def made(  # noqa: PLR0917  # as gRPC has them
+        self: Any, thread_pool: Any, generic_handlers: Any, interceptors: Any, options: Any,
+        maximum_concurrent_rpcs: Any, *more: Any, **named: Any,
+    ) -> None:  # fmt: skip
+        interceptors = _with_ours(interceptors, limited=maximum_concurrent_rpcs is not None)
+        original(self, thread_pool, generic_handlers, interceptors, options, maximum_concurrent_rpcs, *more, **named)
 
     return made
 
 
-def _with_ours(interceptors: Sequence[Any] | None, limited: bool) -> Sequence[Any] | None:
+def _with_ours(interceptors: Sequence[Any] | None, *, limited: bool) -> Sequence[Any] | None:
     """The interceptors of a server, with ours around and beneath them. ``limited``: it takes so many RPCs at a time."""
     try:
         outermost, innermost = _interceptors()

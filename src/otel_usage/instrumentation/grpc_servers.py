@@ -27,13 +27,13 @@ def _handle_call(original: Function) -> Function:
     """Around what a sync server does for a call that has come in."""
 
     def handle_call(
-        rpc_event: Any, method: Any, interceptor_pipeline: Any, thread_pool: Any, concurrency_exceeded: bool
+        rpc_event: Any, method_with_handler: Any, interceptor_pipeline: Any, *given: Any, **named: Any
     ) -> Any:
-        observer = _begin(rpc_event, method, interceptor_pipeline)
+        observer = _begin(rpc_event, method_with_handler, interceptor_pipeline)
         if observer is None:
-            return original(rpc_event, method, interceptor_pipeline, thread_pool, concurrency_exceeded)
+            return original(rpc_event, method_with_handler, interceptor_pipeline, *given, **named)
         try:
-            state, future = original(rpc_event, method, observer, thread_pool, concurrency_exceeded)
+            state, future = original(rpc_event, method_with_handler, observer, *given, **named)
         except BaseException as error:  # a pool that takes nothing more
             observer.failed(error)
             observer.refused()
