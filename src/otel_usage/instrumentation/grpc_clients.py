@@ -16,12 +16,9 @@ from functools import lru_cache
 from typing import Any, Final
 from weakref import ref
 
-from opentelemetry.context import get_current
-from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
-
-from ..attempt import UpstreamAttempt, UpstreamNaming, naming
+from ..attempt import UpstreamAttempt, UpstreamNaming
 from ..guard import guarded
-from ..runtime import active
+from .calls import attempted, listening
 from .grpc_words import BAGGAGE, http_status, place_of, status_name, values_of, with_baggage
 from .hooks import Function, Hook
 
@@ -92,8 +89,8 @@ class _Call(UpstreamAttempt):
 @guarded(None)
 def _begin(target: bytes | str, method: bytes | str) -> tuple[_Call, str, int | None] | None:
     """The call, and where it goes. None: it is not to be recorded."""
-    recorder = active()
-    if recorder is None or (get_current() and not is_http_instrumentation_enabled()):
+    recorder = listening()
+    if recorder is None:
         return None
     host, port = place_of(_text(target))
     return _Call(recorder, _name(_text(method)), "POST", host or None), host, port
@@ -104,13 +101,12 @@ def _text(text: bytes | str) -> str:
 
 
 def _name(method: str) -> UpstreamNaming:
-    around = naming()
-    if around is None:
+    names, _ = attempted()
+    if names.operation is not None:
+        return names
+    if names.provider is None and names.cache_status is None:
         return _unnamed(method)
-    around.attempts += 1
-    if around.operation is not None:
-        return around
-    return UpstreamNaming(around.provider, method.strip("/"), around.cache_status)
+    return UpstreamNaming(names.provider, method.strip("/"), names.cache_status)
 
 
 @lru_cache(maxsize=1024)
