@@ -27,6 +27,7 @@ _ATTEMPT: Final = "_otel_usage_attempt"
 """Where a request that is sent, and a response that is read, hold the attempt."""
 
 _BAGGAGE: Final = "baggage"
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 def _request(original: Function) -> Function:
@@ -47,15 +48,17 @@ def _observed(session: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     given = kwargs.get("middlewares")  # in the place of the session's own
     said = kwargs.get("trace_request_ctx")
     middlewares = session._middlewares if given is None else given
-    ours = _Call(said.get("usage") if isinstance(said, Mapping) else None)
+    ours = _Call(said.get("usage") if isinstance(said, Mapping) else None, kwargs.get("allow_redirects", True))
     return {**kwargs, "middlewares": (*middlewares, ours)}
 
 
 class _Call:
     """One call, as a middleware."""
 
-    def __init__(self, names: Any) -> None:
+    def __init__(self, names: Any, follows: bool) -> None:
+        """``names``: what the application has named the call. ``follows``: where a redirect leads."""
         self._names = names
+        self._follows = follows
         self._sent = 0
 
     async def __call__(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -81,7 +84,7 @@ class _Call:
         self._sent += 1
         attempt = _Attempt(recorder, names, request.method, request.url.host)
         attempt.resend_count = sent
-        attempt.request, attempt.content, attempt.given = request, None, None
+        attempt.request, attempt.content, attempt.given, attempt.follows = request, None, None, self._follows
         attempt.tell()
         vars(request)[_ATTEMPT] = attempt
         return attempt
@@ -90,7 +93,7 @@ class _Call:
 class _Attempt(UpstreamAttempt):
     """An attempt, with what is read as long as it is."""
 
-    __slots__ = ("content", "given", "request")
+    __slots__ = ("content", "follows", "given", "request")
 
     request: Any
     """None: it has been sent."""
@@ -98,6 +101,7 @@ class _Attempt(UpstreamAttempt):
     """The stream of the response's body. None: there is none yet, or it is over."""
     given: list[str] | None
     """The request's own ``baggage`` headers, while there are others in their place."""
+    follows: bool
 
     def tell(self) -> None:
         """Baggage goes as it may go to this host. The headers are the request's, which aiohttp has made for it."""
@@ -149,6 +153,8 @@ class _Attempt(UpstreamAttempt):
             error = raised  # aiohttp closes it for that; any other is the application's, which had enough
         if error is not None:
             self.failed(error)
+        elif self.follows and self.status in _REDIRECTS:
+            self.complete = True  # aiohttp goes on without waiting for its body
         self._over()
 
     def _over(self) -> None:
