@@ -150,8 +150,8 @@ def with_aiohttp(url: str) -> None:
     asyncio.run(get())
 
 
-HOOKED: Final = [with_httpx, with_async_httpx, with_httpx2]
-CLIENTS: Final = [*HOOKED, with_requests, with_urllib3, with_aiohttp]
+HOOKED: Final = [with_httpx, with_async_httpx, with_httpx2, with_requests, with_urllib3]
+CLIENTS: Final = [*HOOKED, with_aiohttp]
 INSTRUMENTORS: Final = (
     HTTPXClientInstrumentor,
     HTTPX2ClientInstrumentor,

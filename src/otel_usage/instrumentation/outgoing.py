@@ -5,13 +5,14 @@ The application's own mapping and body are left as they are: a call is made with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ..attempt import UpstreamAttempt
 
 _BAGGAGE: Final = "baggage"
+_LONG: Final = len(_BAGGAGE)
 
 
 class Lines(Mapping[Any, Any]):
@@ -37,16 +38,16 @@ class Lines(Mapping[Any, Any]):
 def headers_for(attempt: UpstreamAttempt, headers: Mapping[Any, Any] | None, port: int | None) -> Any:
     """The headers of an attempt on its way to its host: the same object where nothing is to be changed."""
     headers = headers or {}
-    own = [value for name, value in headers.items() if _is_baggage(name)]
+    own = [name for name in headers if len(name) == _LONG and _is_baggage(name)]  # most go no further
     if not own and not attempt.recorder.baggage.tells:
         return headers
-    before = ",".join(map(_text, own))
+    before = ",".join(_text(value) for name, value in headers.items() if _is_baggage(name)) if own else ""
     after, ours = attempt.baggage(before, attempt.host or "", port)
     return headers if after == before and not ours else Lines(headers, list(filter(None, (after, ours))))
 
 
 def _is_baggage(name: Any) -> bool:
-    return len(name) == len(_BAGGAGE) and _text(name).lower() == _BAGGAGE
+    return _text(name).lower() == _BAGGAGE
 
 
 def _text(said: Any) -> str:
@@ -64,6 +65,8 @@ def body_for(attempt: UpstreamAttempt, body: Any, block: int, encoding: str) -> 
         return body, len(body)
     if isinstance(body, str):
         return body, len(body.encode(encoding))
+    if hasattr(body, "__aiter__"):
+        return _counted_async(attempt, body), 0
     if hasattr(body, "read"):
         return _counted(attempt, _parts(body, block), encoding), 0
     try:
@@ -80,5 +83,11 @@ def _parts(file: Any, block: int) -> Iterator[Any]:
 def _counted(attempt: UpstreamAttempt, parts: Iterable[Any], encoding: str) -> Iterator[Any]:
     for part in parts:
         data = part.encode(encoding) if isinstance(part, str) else part
+        yield data
+        attempt.sent += memoryview(data).nbytes
+
+
+async def _counted_async(attempt: UpstreamAttempt, parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    async for data in parts:
         yield data
         attempt.sent += memoryview(data).nbytes

@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 GZIPPED: Final = gzip.compress(b"z" * 100_000, mtime=0)
 STORED: Final = b"<stored/>"
@@ -42,6 +43,8 @@ class Upstream(ThreadingHTTPServer):
         """How often each path was asked for."""
         self.baggage: dict[str, list[list[str]]] = defaultdict(list)
         """The lines of baggage of each call, by path."""
+        self.bodies: list[tuple[dict[str, str], bytes]] = []
+        """How each body was framed, and what was in it."""
         self.closing = threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -57,26 +60,28 @@ class _Answers(BaseHTTPRequestHandler):
         pass
 
     def _any(self) -> None:
-        path = self.path.partition("?")[0]
+        path = urlsplit(self.path).path  # of a whole URL, where it is asked as a proxy
         what, _, argument = path.strip("/").partition("/")
         self.server.asked[path] += 1
         self.server.baggage[path].append(self.headers.get_all("baggage") or [])
-        self._read_body()
+        framing = {name: self.headers[name] for name in ("content-length", "transfer-encoding") if name in self.headers}
+        self.server.bodies.append((framing, self._body()))
         getattr(self, f"_{what}")(argument)
 
     do_GET = do_POST = do_PUT = do_HEAD = _any
 
-    def _read_body(self) -> None:
+    def _body(self) -> bytes:
         if self.headers.get("expect") == "100-continue":
             self.send_response_only(100)
             self.end_headers()
-        if self.headers.get("transfer-encoding") == "chunked":
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                self.rfile.read(size + 2)
-            while self.rfile.readline().strip():
-                pass
-        else:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size + 2)[:-2]
+        while self.rfile.readline().strip():
+            pass
+        return body
 
     def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
