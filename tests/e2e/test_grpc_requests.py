@@ -240,6 +240,29 @@ def test_one_service_calls_another_and_both_are_counted_for_one_customer(
     assert outer.trace_id == call.trace_id == inner.trace_id
 
 
+def test_messages_that_are_made_on_the_way_are_made_for_the_request(usage_on: None, stub: AxiomStub) -> None:
+    """gRPC iterates over them on a thread of its own."""
+    with sync_server({"join": grpc.stream_unary_rpc_method_handler(lambda requests, _: b"".join(requests))}) as behind:
+
+        def parts() -> Iterator[bytes]:
+            with usage.usage_span("part"):
+                yield b"1"
+
+        def gather(request: bytes, context: Any) -> bytes:
+            usage.identify(customer_id="acme", auth_kind="jwt", provenance="verified")
+            with grpc.insecure_channel(behind) as channel:
+                join = channel.stream_unary("/shop.Shop/join")
+                return bytes(join(parts(), timeout=LONGEST) + join(request_iterator=parts(), timeout=LONGEST))
+
+        with sync_server({"gather": unary(gather)}) as front:
+            assert ask(front, "gather") == b"11"
+    outer, *_ = requests_of(stub, 3)
+    made = [span for span in stub.unique_spans if span.name == "part"]
+    assert [(span.parent_span_id, span.attributes["usage.customer.id"]) for span in made] == [
+        (outer.span_id, "acme")
+    ] * 2
+
+
 def test_what_we_meet_ourselves_is_not_the_applications_error(
     usage_on: None, stub: AxiomStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

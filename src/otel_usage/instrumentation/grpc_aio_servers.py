@@ -104,7 +104,7 @@ class _AsyncExchange(Exchange):
     """An RPC of an async server."""
 
     def __init__(self, recorder: Recorder, details: Any, limited: bool) -> None:
-        super().__init__(recorder, details.method, details.invocation_metadata, None)
+        super().__init__(recorder, details.method, details.invocation_metadata, None, None)
         self.details = type(details)(details.method, self.metadata) if self.shed else details
         self._limited = limited
         self._handled = False

@@ -10,9 +10,10 @@ Messages are counted as they are serialized, by a serializer that is the call's 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from copy import copy
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 from weakref import ref
 
@@ -21,6 +22,7 @@ from ..guard import guarded
 from .calls import attempted, listening
 from .grpc_words import BAGGAGE, http_status, place_of, status_name, values_of, with_baggage
 from .hooks import Function, Hook
+from .threads import carried
 
 Transform = Callable[[Any], Any]
 """A serializer, or a deserializer."""
@@ -125,7 +127,9 @@ def _prepared(callable_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     counting = copy(callable_)
     counting._request_serializer = call.serializing(callable_._request_serializer)
     counting._response_deserializer = call.deserializing(callable_._response_deserializer)
-    given = args[2] if len(args) > _METADATA else kwargs.get("metadata")
+    if isinstance(callable_, _streaming()):
+        args, kwargs = _carrying(args, kwargs)
+    given = args[_METADATA] if len(args) > _METADATA else kwargs.get("metadata")
     if given is not None or call.recorder.baggage.tells:
         metadata = call.telling(None if given is None else tuple(given), host, port)
         if len(args) > _METADATA:
@@ -137,6 +141,36 @@ def _prepared(callable_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 _METADATA: Final = 2
 """Where ``metadata`` is among the arguments: after the request and the time-out."""
+
+
+class _Requests:
+    """Messages that another thread of gRPC's iterates over, which are made for the request that is current here."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, requests: Iterator[Any]) -> None:
+        self._next = carried(requests.__next__)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._next()
+
+
+@cache
+def _streaming() -> tuple[type[Any], ...]:
+    """What takes more than one message."""
+    grpc = sys.modules["grpc"]
+    return grpc.StreamUnaryMultiCallable, grpc.StreamStreamMultiCallable
+
+
+def _carrying(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args and hasattr(args[0], "__next__"):
+        return (_Requests(args[0]), *args[1:]), kwargs
+    if hasattr(kwargs.get("request_iterator"), "__next__"):
+        return args, {**kwargs, "request_iterator": _Requests(kwargs["request_iterator"])}
+    return args, kwargs
 
 
 def _blocking(original: Function) -> Function:

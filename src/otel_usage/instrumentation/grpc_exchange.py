@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,9 +30,11 @@ _NO_CARRIER: Final[Mapping[str, Any]] = MappingProxyType({})
 class Exchange:
     """One RPC and its messages."""
 
-    def __init__(self, recorder: Recorder, method: str, metadata: tuple[Any, ...], host: str | None) -> None:
+    def __init__(
+        self, recorder: Recorder, method: str, metadata: tuple[Any, ...], host: str | None, peer: str | None
+    ) -> None:
         """``method`` is as it was called, ``/package.Service/Method``. ``host``: the authority that was, if that is
-        known.
+        known; ``peer``: who is at the other end of the connection, as gRPC says it, if that is known by now.
         """
         headers = values_of(metadata, recorder.headers)
         if host:
@@ -47,20 +50,19 @@ class Exchange:
         self.metadata = metadata
         """As the application may see it."""
         carrier = _carrier(method, metadata) if recorder.config.identity is not None else _NO_CARRIER
-        self.request = UsageRequest(recorder, "POST", headers, None, carrier, attribution=attribution)
+        address = address_of(peer) if peer else None
+        self.request = UsageRequest(recorder, "POST", headers, address, carrier, attribution=attribution)
+        self._peer = peer
         self.context: Any = None
         """The handler's, while it is on its way. None: it was not called."""
         self.code: Any = None
         """The status that was set, where the context does not tell it."""
-        self.writes = False
-        """Whether the handler sends its messages itself, so that nobody sees when gRPC is done with one."""
         self.returned = False
         """Whether the handler has come to its end without raising."""
         self.raised = False
         self._early: tuple[Any, Any] | None = None
         self.unread = False
-        self._unsent = 0
-        self._closed = False
+        self._open = [True]
 
     @guarded(None)
     def exists(self) -> None:
@@ -71,7 +73,7 @@ class Exchange:
     def begins(self, context: Any) -> None:
         """The handler is called."""
         self.context = context
-        if self.request.recorder.needs_peer:
+        if self._peer is None and self.request.recorder.needs_peer:
             self.request.came_from(address_of(context.peer()))
 
     def deserializing(self, deserializer: Transform | None) -> Transform:
@@ -90,7 +92,7 @@ class Exchange:
         return deserialize
 
     def serializing(self, serializer: Transform | None) -> Transform:
-        """The serializer with its messages counted, as they are :meth:`sent`."""
+        """The serializer with its messages counted, as they are handed to gRPC."""
 
         def serialize(message: Any) -> Any:
             if self._early is not None and self._early[0] is message:
@@ -106,24 +108,17 @@ class Exchange:
         self._serialize = serialize
         return serialize
 
-    @guarded(None)
     def serialize_early(self, message: Any) -> None:
         """Serialize the one message of an answer before gRPC does, so that the request ends before it is sent."""
-        self._early = message, self._serialize(message)
+        with suppress(Exception):  # the application's, which gRPC meets again
+            self._early = message, self._serialize(message)
 
     @guarded(None)
     def _sends(self, data: Any) -> None:
         if self.request.status is None:
             self.request.response_started(200, None)
-        self._unsent += len(data)
-        if self.writes:
-            self.sent()
-
-    @guarded(None)
-    def sent(self) -> None:
-        """The messages so far are with the client. One that gRPC still holds when the client leaves was not sent."""
-        self.request.response_sent(self._unsent)
-        self._unsent = 0
+        if isinstance(data, bytes):  # gRPC takes no other, and says so
+            self.request.response_sent(len(data))
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -157,7 +152,6 @@ class Exchange:
         request.client_gone = True
         if request.interrupted:  # that is how the handler was told
             request.error = None
-        self._unsent = 0
         self.close("CANCELLED", http_status("CANCELLED"))
 
     def refused(self) -> None:
@@ -174,13 +168,14 @@ class Exchange:
     @guarded(None)
     def close(self, name: str, status: int) -> None:
         """The exchange is over: its span is made, once."""
-        if self._closed:
+        try:
+            self._open.pop()  # of two threads that close it, the end and the client's leaving, one does
+        except IndexError:
             return
-        self._closed = True
         request = self.request
         if request.status is None and not request.client_gone:
             request.response_started(status, None)
-        self.sent()
+        request.response_sent(0)
         request.status = status
         request.complete = not request.client_gone
         if status >= 500 and request.error is None:
@@ -192,7 +187,7 @@ class Exchange:
     @property
     def waits(self) -> bool:
         """Whether the request is to be delivered before its end is sent."""
-        return self.request.recorder.delivers_each and not self._closed
+        return self.request.recorder.delivers_each and bool(self._open)
 
     @guarded(None)
     def deliver(self) -> None:

@@ -94,7 +94,6 @@ def _async_stream(behavior: Behavior, exchange: Exchange) -> Behavior:
             async with aclosing(behavior(argument, exchange.shown(context))) as answers:
                 async for answer in answers:
                     yield answer
-                    exchange.sent()
         except GeneratorExit:  # gRPC has dropped it: there is nobody to answer any more
             raise
         except BaseException as error:
@@ -110,7 +109,6 @@ def _async_stream(behavior: Behavior, exchange: Exchange) -> Behavior:
 def _async_call(behavior: Behavior, exchange: Exchange, streams: bool) -> Behavior:
     async def call(argument: Any, context: Any) -> Any:
         exchange.begins(context)
-        exchange.writes = streams
         try:
             answer = await behavior(argument, exchange.shown(context))
         except BaseException as error:
@@ -176,7 +174,6 @@ class _Answers:
 
     def __next__(self) -> Any:
         token = enter(self._inside)
-        self._exchange.sent()
         try:
             return next(self._answers)
         except StopIteration:

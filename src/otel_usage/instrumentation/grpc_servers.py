@@ -16,7 +16,6 @@ from ..runtime import active
 from ..scope import enter, leave
 from .grpc_exchange import Exchange
 from .grpc_handlers import has, linked, observed
-from .grpc_words import address_of
 from .hooks import Function, Hook
 
 if TYPE_CHECKING:
@@ -59,16 +58,18 @@ class _Pipeline(Exchange):
 
     def __init__(self, recorder: Recorder, method: str, rpc_event: Any, pipeline: Any, *, registered: bool) -> None:
         host = rpc_event.call_details.host
-        super().__init__(recorder, method, rpc_event.invocation_metadata, host.decode("latin-1") if host else None)
-        if recorder.needs_peer:
-            self.request.came_from(address_of(rpc_event.call.peer().decode()))
+        peer = rpc_event.call.peer().decode() if recorder.needs_peer else None
+        super().__init__(
+            recorder, method, rpc_event.invocation_metadata, host.decode("latin-1") if host else None, peer
+        )
         self._pipeline = pipeline
         if registered:
             self.exists()
 
     def execute(self, thunk: Callable[[Any], Any], details: Any) -> Any:
         """What the server calls for the handler: ``thunk`` asks the application's services for it."""
-        details = details._replace(invocation_metadata=self.metadata)
+        if self.shed:
+            details = details._replace(invocation_metadata=self.metadata)
         token = enter(self.request)
         try:
             if self._pipeline is None:
