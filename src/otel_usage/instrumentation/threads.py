@@ -55,11 +55,11 @@ def _run_once(thread: Any, carried: Callable[[], Any]) -> Callable[[], None]:
 
 def _submit(original: Function) -> Function:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        carried = _carried(fn) or fn
+        ours = carried(fn)
         outside = enter(None)  # a thread that the pool starts for this task will serve others
         try:
             with named(None):
-                return original(self, carried, *args, **kwargs)
+                return original(self, ours, *args, **kwargs)
         finally:
             leave(outside)
 
@@ -91,6 +91,11 @@ def _carrying(
 
 
 _carried: Final = guarded(None)(_carrying)
+
+
+def carried(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, to be called by another thread for the request that is current here."""
+    return _carried(function) or function
 
 
 TESTED: Final[dict[str, str]] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -150,7 +151,9 @@ TESTED: Final = {"urllib3": "2.8"}
 
 
 def _hooks() -> tuple[Hook, ...]:
-    if find_spec("urllib3.backend") is not None:  # it is urllib3-future, by this name
+    found = find_spec("urllib3")  # not a module within it, which would import it
+    places = found.submodule_search_locations if found is not None else None
+    if any((Path(place) / "backend").exists() for place in places or ()):  # it is urllib3-future, by this name
         from .urllib3_future import pool_hooks
 
         return pool_hooks("urllib3")

@@ -44,11 +44,17 @@ def _niquests(where: str, python: Path) -> tuple[Client, Client]:
     )
 
 
+_S3: Final = {
+    "post_streamed": "S3 takes no body of unknown length",
+    "redirect": "a service's redirect leads to another region of it, and is no matter of the HTTP client",
+}
+
 CLIENTS: Final = (
     Client("httpx", "httpx", "httpx_program.py", "httpx"),
     Client("httpx (async)", "httpx", "httpx_program.py", "httpx-async"),
     Client("httpx2", "httpx2", "httpx_program.py", "httpx2"),
     Client("httpx2 (async)", "httpx2", "httpx_program.py", "httpx2-async"),
+    Client("aiohttp", "aiohttp", "aiohttp_program.py"),
     Client("urllib3", "urllib3", "urllib3_program.py"),
     Client("requests", "requests", "requests_program.py"),
     Client("urllib.request", "", "urllib_program.py", cannot={"retries": "it retries nothing by itself"}),
@@ -56,13 +62,7 @@ CLIENTS: Final = (
     *_niquests(" beside urllib3", BESIDE),
     Client("urllib3-future", "urllib3-future", "urllib3_program.py", python=IN_ITS_PLACE),
     Client("requests on urllib3-future", "requests", "requests_program.py", python=IN_ITS_PLACE),
-    Client(
-        "boto3",
-        "boto3",
-        "boto3_program.py",
-        cannot={
-            "post_streamed": "S3 takes no body of unknown length",
-            "redirect": "a service's redirect leads to another region of it, and is no matter of the HTTP client",
-        },
-    ),
+    Client("boto3", "boto3", "boto3_program.py", cannot=_S3),
+    Client("aiobotocore", "aiobotocore", "aiobotocore_program.py", cannot=_S3),
+    Client("aiobotocore (httpx)", "aiobotocore", "aiobotocore_program.py", "httpx", cannot=_S3),
 )
