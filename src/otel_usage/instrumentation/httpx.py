@@ -163,13 +163,7 @@ def _name(extensions: dict[str, Any]) -> UpstreamNaming:
     else:
         around.attempts += 1
     own = extensions.get("usage")
-    if not isinstance(own, dict):
-        return around
-    return UpstreamNaming(
-        own.get("provider", around.provider),
-        own.get("operation", around.operation),
-        own.get("cache_status", around.cache_status),
-    )
+    return around.nearer(own) if isinstance(own, dict) else around
 
 
 def _copy(request: Any) -> Any:

@@ -21,6 +21,8 @@ class Role(StrEnum):
 
     SERVER = "server"
     CLIENT = "client"
+    CACHE = "cache"
+    """It stands in front of a client's calls, and answers in their place."""
     GROUND = "ground"
     """What requests and their facts are carried by, whatever the framework."""
 
@@ -46,6 +48,10 @@ INTEGRATIONS: Final = (
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
+    Integration("hishel", Role.CACHE, "hishel", "hishel", ("hishel.httpx", "hishel.httpx2", "hishel.requests")),
+    Integration("requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",)),
+    Integration("aiohttp-client-cache", Role.CACHE, "aiohttp-client-cache", "aiohttp_client_cache",
+                ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base")),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),
@@ -54,7 +60,7 @@ INTEGRATIONS: Final = (
     Integration("uvicorn", Role.GROUND, "uvicorn", "peers", ("uvicorn.middleware.proxy_headers",)),
     Integration("waitress", Role.GROUND, "waitress", "peers", ("waitress.proxy_headers",)),
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
-)
+)  # fmt: skip
 
 
 def waiting(integrations: Iterable[Integration] = INTEGRATIONS) -> Mapping[str, HooksOf]:
