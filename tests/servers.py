@@ -39,6 +39,7 @@ def server_process(
         "PATH": f"{PROGRAMS}{os.pathsep}{os.defpath}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
+        **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
         **environment,
     }
     log = tmp_path / f"{command[0]}-{port}.log"
