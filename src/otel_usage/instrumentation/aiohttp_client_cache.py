@@ -16,7 +16,7 @@ from .lookups import CacheLookup, lookup, stored
 
 def _request(original: Function) -> Function:
     async def _request(self: Any, method: Any, str_or_url: Any, *args: Any, **kwargs: Any) -> Any:
-        looking = _begun()
+        looking = lookup()
         if looking is None:
             return await original(self, method, str_or_url, *args, **kwargs)
         with looking:
@@ -33,11 +33,6 @@ def _asked(original: Function) -> Function:
         return await original(self, actions)
 
     return request
-
-
-@guarded(None)
-def _begun() -> CacheLookup | None:
-    return lookup()
 
 
 @guarded(None)

@@ -79,6 +79,7 @@ class CacheLookup(Naming):
         here.event(UsageEvent.CACHE.value, facts)
 
 
+@guarded(None)
 def lookup(own: object = None, *, names: UpstreamNaming | None = None) -> CacheLookup | None:
     """A lookup that begins. None: usage is off, or somebody wishes that the call is not seen.
 

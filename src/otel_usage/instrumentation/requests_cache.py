@@ -18,7 +18,7 @@ from .lookups import MISS, STALE, CacheLookup, lookup, stored
 
 def _send(original: Function) -> Function:
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        looking = _begun()
+        looking = lookup()
         if looking is None:
             return original(self, request, *args, **kwargs)
         with looking:
@@ -38,11 +38,6 @@ def _send_and_cache(original: Function) -> Function:
             return original(self, request, actions, cached_response, **kwargs)
 
     return _send_and_cache
-
-
-@guarded(None)
-def _begun() -> CacheLookup | None:
-    return lookup()
 
 
 @guarded(None)
