@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import hishel
+import hishel.httpx
+import httpx
 import pytest
 import requests_cache
 
@@ -365,6 +368,59 @@ def test_the_error_of_a_call_behind_a_cache_is_the_applications_and_the_name_end
         ("market", "miss", "error"), ("market", None, "unset"),
     ]  # fmt: skip
     assert events_of(work) == []
+
+
+# -- of hishel alone ---------------------------------------------------------------------------------------------------
+
+
+class Unseen(httpx.BaseTransport):
+    """A transport of the application's own, which no hook sees."""
+
+    def __init__(self, answer: Callable[[], object] = lambda: None) -> None:
+        self._answer = answer
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._answer()
+        same = "if-none-match" in request.headers
+        return httpx.Response(304 if same else 200, headers={"etag": "1", "cache-control": "max-age=60"}, content=b"")
+
+
+def unseen(store: Path, *headers: dict[str, str], answer: Callable[[], object] = lambda: None) -> None:
+    """A GET with each of these headers, through a cache in front of such a transport, in blocks of their own."""
+    storage = hishel.SqliteStorage(database_path=store / "store.db")
+    transport = hishel.httpx.CacheTransport(Unseen(answer), storage, rfc=True)
+    with httpx.Client(transport=transport) as client:
+        for each in headers:
+            with usage.upstream("market", "quote"):
+                client.get("http://market.test/", headers=each)
+
+
+def test_where_no_hook_sees_the_calls_a_block_is_one_unless_the_cache_has_answered(
+    usage_on: None, stub: AxiomStub, tmp_path: Path
+) -> None:
+    with usage.usage_span("work"):
+        unseen(tmp_path, {}, {}, {"cache-control": "no-cache"})
+    work, *calls = delivered(stub)
+    assert [call.name for call in calls] == ["market quote"] * 2, "the first, and the one that has asked"
+    assert events_of(work) == [("market", "quote", "fresh")]
+
+
+def test_a_thread_that_is_started_behind_a_cache_and_outlasts_the_call_is_not_behind_it(
+    usage_on: None, stub: AxiomStub, upstream: Upstream, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def later() -> None:
+        over.wait(10)
+        httpx.get(order(upstream).url)
+
+    thread = threading.Thread(target=later)
+    with usage.usage_span("work"):
+        unseen(tmp_path, {}, answer=thread.start)
+        over.set()
+        thread.join(10)
+    _, _, call = delivered(stub)
+    assert call_of(call) == ("127.0.0.1", 200, None)
 
 
 # -- of requests-cache alone -------------------------------------------------------------------------------------------
