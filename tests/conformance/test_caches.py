@@ -6,6 +6,7 @@ A cache joins by a small program in ``tests/apps/cached.py``.
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import threading
 import time
@@ -21,7 +22,9 @@ import hishel
 import hishel.httpx
 import httpx
 import pytest
+import requests
 import requests_cache
+import urllib3
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub, ReceivedSpan
@@ -479,3 +482,39 @@ def test_a_call_in_the_background_has_the_name_of_the_block_that_was_answered(
         ("market quote", 200, "miss"), ("market quote", 304, "stale-while-revalidate"),
     ]  # fmt: skip
     assert events_of(work) == [("market", "quote", "stale-while-revalidate")]
+
+
+def test_what_was_revalidated_in_memory_is_a_hit_after_that(
+    usage_on: None, stub: AxiomStub, upstream: Upstream
+) -> None:
+    url = f"{upstream.url}/etag/{next(numbers)}"
+    with (
+        usage.usage_span("work"),
+        requests_cache.CachedSession(backend="memory", cache_control=True) as session,
+    ):
+        session.get(url)
+        session.get(url, refresh=True)
+        session.get(url)
+    work, *calls = delivered(stub)
+    assert [call_of(call)[1:] for call in calls] == [(200, "miss"), (304, "miss")]
+    assert events_of(work) == [("127.0.0.1", None, "fresh")]
+
+
+def test_a_call_that_no_hook_sees_is_not_taken_for_an_answer(usage_on: None, stub: AxiomStub) -> None:
+    class Unseen(requests.adapters.BaseAdapter):
+        def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+            status = 304 if "If-None-Match" in request.headers else 200
+            raw = urllib3.HTTPResponse(io.BytesIO(), HEADERS["etag"], status, preload_content=False)
+            return requests.adapters.HTTPAdapter().build_response(request, raw)
+
+        def close(self) -> None:
+            pass
+
+    with usage.usage_span("work"), requests_cache.CachedSession(backend="memory", cache_control=True) as session:
+        session.mount("http://", Unseen())
+        for refresh in (False, True, False):
+            with usage.upstream("market"):
+                session.get("http://market.test/", refresh=refresh)
+    work, *calls = delivered(stub)
+    assert [call.name for call in calls] == ["market"] * 2
+    assert events_of(work) == [("market", None, "fresh")]

@@ -13,12 +13,9 @@ from contextvars import ContextVar, Token
 from functools import cache, cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.context import get_current
-from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
-
-from ..attempt import UpstreamAttempt, UpstreamNaming, naming
+from ..attempt import UpstreamAttempt
 from ..guard import guarded, report
-from ..runtime import active
+from .calls import PORTS, attempted, length_of_body, listening
 from .hooks import Function, Hook
 
 _SENDS: Final = "otel_usage.sends"
@@ -99,19 +96,20 @@ class _Method:
 
     def _begin(self, transport: Any, request: Any) -> _Sending | None:
         try:
-            recorder = active()
-            # An empty context holds no wish, and says so in a sixth of the 0.3 µs that asking it for each takes.
-            if recorder is None or (get_current() and not is_http_instrumentation_enabled()):
+            recorder = listening()
+            if recorder is None:
                 return None
             around = _SENDING.get()
             if around is not None and around[0] is transport and around[1] is request:
                 return None  # this very call is observed already, by a hook that a foreign wrapper has kept in place
             parts = self.parts  # before anything is counted: it is what can fail
             extensions = request.extensions
-            sending = _Sending(recorder, _name(extensions), request.method, request.url.host)
-            sending.resend_count = resent = extensions.get(_SENDS, 0)
+            sends = extensions.get(_SENDS, 0)
+            names, resent = attempted(extensions.get("usage"), sends)
+            sending = _Sending(recorder, names, request.method, request.url.host)
+            sending.resend_count = resent
             # Another dict, because somebody who sends the same request at this moment may be reading the one it has.
-            request.extensions = {**extensions, _SENDS: resent + 1}
+            request.extensions = {**extensions, _SENDS: sends + 1}
             sending.transport = self
             sending.request = request
             sending.copy = copy = self._changed(request, sending, parts, recorder.baggage.tells)
@@ -150,20 +148,6 @@ class _Method:
 
 _SENDING: Final[ContextVar[tuple[Any, Any] | None]] = ContextVar("otel_usage.sending", default=None)
 """The transport and the request that it is sending."""
-
-_UNNAMED: Final = UpstreamNaming()
-"""What calls are named that nobody has named. One for all: it is never written to."""
-
-
-def _name(extensions: dict[str, Any]) -> UpstreamNaming:
-    """``extensions={"usage": {…}}`` names one call, ``with upstream(…)`` all calls within; the nearer goes first."""
-    around = naming()
-    if around is None:
-        around = _UNNAMED
-    else:
-        around.attempts += 1
-    own = extensions.get("usage")
-    return around.nearer(own) if isinstance(own, dict) else around
 
 
 def _copy(request: Any) -> Any:
@@ -250,13 +234,12 @@ _LENGTH: Final = b"content-length"
 _FRAMING: Final = (_LENGTH, b"transfer-encoding")
 """The headers of a message that has a body."""
 _LENGTHS: Final = frozenset(map(len, (_BAGGAGE, *_FRAMING)))
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def _headers(request: Any, attempt: UpstreamAttempt, parts: _Parts, baggage: str) -> Any:
     """Baggage goes as it may go to this host: where the connection leads, whatever the request's headers say."""
     url = request.url
-    host, port = url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme)
+    host, port = url.raw_host.decode("ascii"), url.port or PORTS.get(url.scheme)
     own, ours = attempt.baggage(baggage, host, port)
     if own == baggage and not ours:
         return request.headers
@@ -272,11 +255,7 @@ _Head = tuple[str, int, list[tuple[bytes, bytes]]]
 
 
 def _length(method: str, status: int, headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Bytes of the body, where the response's head says so (RFC 9112, section 6.3)."""
-    if method == "HEAD" or status in (101, 204, 304):
-        return 0
-    said = [value for name, value in headers if name.lower() == _LENGTH]
-    return int(said[0]) if len(said) == 1 and said[0].isdigit() else None
+    return length_of_body(method, status, [value for name, value in headers if name.lower() == _LENGTH])
 
 
 class _Parts(NamedTuple):

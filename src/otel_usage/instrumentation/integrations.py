@@ -39,7 +39,9 @@ class Integration:
     home: str
     """The file beside this one that knows it."""
     modules: tuple[str, ...]
-    """The library's modules that have functions to be hooked."""
+    """The library's modules that have functions to be hooked. Empty: none need be."""
+    by_way_of: tuple[str, ...] = ()
+    """The libraries that it is built on, which is where its calls are seen: those that are installed."""
 
 
 INTEGRATIONS: Final = (
@@ -48,10 +50,17 @@ INTEGRATIONS: Final = (
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
+    Integration("urllib3", Role.CLIENT, "urllib3", "urllib3", ("urllib3.connectionpool", "urllib3.response")),
+    Integration("requests", Role.CLIENT, "requests", "requests", ("requests.sessions",), ("urllib3",)),
+    Integration("urllib.request", Role.CLIENT, "", "urllib", ("urllib.request",)),
+    Integration("botocore", Role.CLIENT, "botocore", "botocore", ("botocore.endpoint",), ("urllib3",)),
+    Integration("boto3", Role.CLIENT, "boto3", "botocore", (), ("botocore",)),
+    Integration("aiobotocore", Role.CLIENT, "aiobotocore", "botocore", ("aiobotocore.endpoint",), ("aiohttp", "httpx")),
     Integration("hishel", Role.CACHE, "hishel", "hishel", ("hishel.httpx", "hishel.httpx2", "hishel.requests")),
     Integration("requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",)),
     Integration("aiohttp-client-cache", Role.CACHE, "aiohttp-client-cache", "aiohttp_client_cache",
                 ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base")),
+    Integration("http.client", Role.GROUND, "", "http_client", ("http.client",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.context import get_current
-from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
-
 from ..attempt import NAMING, Naming, UpstreamNaming, naming
 from ..facts import provider_of
 from ..guard import guarded
-from ..runtime import active
 from ..schema import CACHE_STATUSES, UsageEvent
 from ..scope import current
+from .calls import listening
 
 if TYPE_CHECKING:
     from ..recorder import Recorder
@@ -36,6 +33,8 @@ class CacheLookup(Naming):
     """A call through a cache, for the length of a ``with`` block."""
 
     recorder: Recorder
+    called: bool = False
+    """Whether the cache has turned to whom it stands in front of, where it is known to and no hook may have seen it."""
     answer: tuple[str | None, str] | None = None
     """The host that the cache has answered for, and how. None: it has not."""
 
@@ -47,7 +46,7 @@ class CacheLookup(Naming):
         """The answer is the cache's own, for the ``host`` that would have been called. Where one was, as where a stored
         response is served because that call has failed, it is the call that is recorded.
         """
-        if self.attempts == 0:
+        if self.attempts == 0 and not self.called:
             self.answer = host, status
 
     def __enter__(self) -> CacheLookup:
@@ -86,8 +85,8 @@ def lookup(own: object = None, *, names: UpstreamNaming | None = None) -> CacheL
     ``own``: what the call says of itself, as in httpx's ``extensions={"usage": {…}}``. ``names``: what names it, where
     that is not what is current.
     """
-    recorder = active()
-    if recorder is None or (get_current() and not is_http_instrumentation_enabled()):
+    recorder = listening()
+    if recorder is None:
         return None
     around = naming()
     named = names or around or _UNNAMED

@@ -1,0 +1,218 @@
+"""Python's http.client, beneath urllib3 and urllib: the body of a response, counted to the last byte, also of one that
+breaks off.
+
+Only what one of them sends is looked at, which leaves its :class:`Exchange` on the connection. The response of it gets
+another class until its body is over, and then its own again: nothing stands between the application and it, and the
+responses of others stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from http.client import IncompleteRead
+from typing import TYPE_CHECKING, Any, Final
+
+from ..attempt import UpstreamAttempt, UpstreamNaming
+from ..guard import guarded
+from .hooks import Function, Hook
+from .outgoing import body_for, headers_for
+
+if TYPE_CHECKING:
+    from ..recorder import Recorder
+
+EXCHANGE: Final = "_otel_usage_exchange"
+"""Where a connection holds the exchange that is on its way, and a response the one that it is read for."""
+
+_PIECE: Final = 65536
+"""Bytes of a body that are read at once."""
+
+
+class Exchange(UpstreamAttempt):
+    """An attempt over a connection of http.client's."""
+
+    __slots__ = ("_encoding", "_in_memory", "_port", "chunk")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        name: tuple[UpstreamNaming, int],
+        method: str,
+        place: tuple[str | None, int | None],
+        encoding: str,
+        began: tuple[int, int] | None = None,
+    ) -> None:
+        """``name`` is what :func:`attempted` says; ``place``: host and port; ``encoding``: how the library sends text;
+        ``began``: as for any attempt.
+        """
+        super().__init__(recorder, name[0], method, place[0], began)
+        self.resend_count = name[1]
+        self._port = place[1]
+        self._encoding = encoding
+        self._in_memory = 0
+        self.chunk = False
+        """Whether the next bytes that are read are a chunk's, by a library that reads chunks itself."""
+
+    def outgoing(self, headers: Mapping[Any, Any] | None, body: Any, block: int) -> tuple[Any, Any]:
+        """The headers and the body to be sent in place of the application's. ``block``: bytes to read of a file."""
+        headers = headers_for(self, headers, self._port)
+        body, self._in_memory = body_for(self, body, block, self._encoding)
+        return headers, body
+
+    def asked(self) -> None:
+        """The whole request has been sent."""
+        self.sent += self._in_memory
+
+    @guarded(None)
+    def arrived(self, response: Any) -> None:
+        """The response's head is here."""
+        self.responded(response.status)
+        self.expected = response.length
+        if response.length == 0 or response.fp is None:
+            self.finish()
+            return
+        setattr(response, EXCHANGE, self)
+        response.__class__ = _observed(type(response))
+
+    @guarded(None)
+    def broken(self, error: BaseException) -> None:
+        """There is no response, or it broke off."""
+        self.failed(error)
+        self.finish()
+
+
+def _end(response: Any, error: BaseException | None = None) -> None:
+    """The body is over. The response is left as the application would have it."""
+    exchange = vars(response).pop(EXCHANGE, None)
+    if exchange is None:
+        return
+    response.__class__ = response.__class__.__base__
+    if error is not None:
+        exchange.failed(error)
+    exchange.finish()
+
+
+_over: Final = guarded(None)(_end)
+
+
+@cache
+def _observed(kind: type[Any]) -> type[Any]:
+    """A class of responses that tell their exchange what is read of them."""
+
+    class Observed(kind):
+        def read(self, *args: Any) -> Any:
+            return _read(self, kind.read, *args)
+
+        def read1(self, *args: Any) -> Any:
+            return _read(self, kind.read1, *args)
+
+        def readinto(self, *args: Any) -> Any:
+            return _read(self, kind.readinto, *args)
+
+        def readline(self, *args: Any) -> Any:
+            # A line of chunks is read by way of the methods above.
+            return kind.readline(self, *args) if self.chunked else _read(self, kind.readline, *args)
+
+        def _safe_read(self, amt: int) -> Any:
+            exchange = vars(self).get(EXCHANGE)
+            if exchange is None or not exchange.chunk:
+                return kind._safe_read(self, amt)
+            exchange.chunk = False
+            return _read(self, kind._safe_read, amt)
+
+        def close(self) -> None:
+            try:
+                kind.close(self)
+            finally:
+                _over(self)
+
+    Observed.__name__, Observed.__qualname__, Observed.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return Observed
+
+
+def _read(response: Any, read: Function, *args: Any) -> Any:
+    """Read with a method of the response's own class. Its errors are the exchange's, too."""
+    exchange, file = vars(response).get(EXCHANGE), response.fp
+    if exchange is None or file is None:
+        return read(response, *args)
+    response.fp = pieces = _Pieces(file)
+    try:
+        data = read(response, *args)
+    except BaseException as error:
+        exchange.received += pieces.came
+        _over(response, error)
+        raise
+    finally:
+        if response.fp is pieces:
+            response.fp = file
+    exchange.received += data if isinstance(data, int) else len(data)
+    if response.length == 0:
+        _over(response)
+    elif response.fp is None:
+        cut = IncompleteRead(b"", response.length) if response.length else None
+        exchange.complete = cut is None
+        _over(response, cut)
+    return data
+
+
+class _Pieces:
+    """The file beneath a response. It is read as the body comes, so that where that breaks off it is known how much has
+    come, which the file itself would throw away.
+    """
+
+    __slots__ = ("_file", "came")
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.came = 0
+
+    def read(self, size: int = -1) -> bytes:
+        parts = []
+        ends_chunk = size == len(b"\r\n")
+        while size:
+            part = self._file.read1(_PIECE if size < 0 else min(size, _PIECE))
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part) if size > 0 else 0
+            self.came += 0 if ends_chunk else len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _request(original: Function) -> Function:
+    def request(
+        self: Any, method: str, url: str, body: Any = None, headers: Any = {}, *, encode_chunked: bool = False  # noqa: B006
+    ) -> Any:  # fmt: skip
+        exchange = vars(self).get(EXCHANGE)
+        if exchange is not None:
+            headers, body = _outgoing(exchange, headers, body, self.blocksize) or (headers, body)
+        return original(self, method, url, body, headers, encode_chunked=encode_chunked)
+
+    return request
+
+
+_outgoing: Final = guarded(None)(Exchange.outgoing)
+
+
+def _getresponse(original: Function) -> Function:
+    def getresponse(self: Any) -> Any:
+        exchange = vars(self).pop(EXCHANGE, None)
+        if exchange is None:
+            return original(self)
+        exchange.asked()
+        response = original(self)
+        exchange.arrived(response)
+        return response
+
+    return getresponse
+
+
+TESTED: Final[dict[str, str]] = {}
+
+HOOKS: Final = (
+    Hook("http.client", "HTTPConnection.request", _request),
+    Hook("http.client", "HTTPConnection.getresponse", _getresponse),
+)

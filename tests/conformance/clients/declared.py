@@ -1,0 +1,51 @@
+"""The clients that the suite runs with. A new one joins by a line here and a program beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One library, or one of its faces."""
+
+    name: str
+    distribution: str
+    """On the package index. Empty: it comes with Python."""
+    program: str
+    """The script beside this file that makes its calls."""
+    flavour: str = ""
+    """Which of the library's faces the script is to use."""
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """The cases that the library cannot do, with the reason, which the support table shows."""
+    python: Path | None = None
+    """The interpreter of the environment that it is installed in. None: this one."""
+
+    @property
+    def path(self) -> Path:
+        return HERE / self.program
+
+
+CLIENTS: Final = (
+    Client("httpx", "httpx", "httpx_program.py", "httpx"),
+    Client("httpx (async)", "httpx", "httpx_program.py", "httpx-async"),
+    Client("httpx2", "httpx2", "httpx_program.py", "httpx2"),
+    Client("httpx2 (async)", "httpx2", "httpx_program.py", "httpx2-async"),
+    Client("urllib3", "urllib3", "urllib3_program.py"),
+    Client("requests", "requests", "requests_program.py"),
+    Client("urllib.request", "", "urllib_program.py", cannot={"retries": "it retries nothing by itself"}),
+    Client(
+        "boto3",
+        "boto3",
+        "boto3_program.py",
+        cannot={
+            "post_streamed": "S3 takes no body of unknown length",
+            "redirect": "a service's redirect leads to another region of it, and is no matter of the HTTP client",
+        },
+    ),
+)
