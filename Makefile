@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 CHAOS := .venv-chaos
 AUDIT := .venv-audit
+NIQUESTS := .venv-niquests
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ help: ## Show these words
 demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no set-up
 	@$(BIN)/otel-usage demo
 
-test: $(VENV)/.dev ## Every test
+test: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every test
 	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets"
 	@$(BIN)/python -m pytest -q
 
@@ -67,7 +68,7 @@ docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
 	@$(BIN)/python -m benchmarks.stated
 
 clean: ## Remove the environment and every cache
-	rm -rf $(VENV) $(VENV)-bench-* $(CHAOS) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(VENV)-bench-* $(CHAOS) $(AUDIT) $(NIQUESTS) $(NIQUESTS)-beside .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it with: make PYTHON=python3.12 …")'
@@ -86,6 +87,22 @@ $(CHAOS)/.ready: pyproject.toml
 	@$(PYTHON) -m venv $(CHAOS)
 	@$(CHAOS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(CHAOS)/bin/python -m pip install --quiet --editable '.[all]' --group chaos
+	@touch $@
+
+# Of their own: niquests brings urllib3-future, which takes urllib3's place, or stands beside it where it is asked to.
+$(NIQUESTS)/.ready: pyproject.toml
+	@echo "setting up $(NIQUESTS)"
+	@$(PYTHON) -m venv $(NIQUESTS)
+	@$(NIQUESTS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(NIQUESTS)/bin/python -m pip install --quiet --editable '.[baggage]' --group niquests
+	@touch $@
+
+$(NIQUESTS)-beside/.ready: pyproject.toml
+	@echo "setting up $(NIQUESTS)-beside"
+	@$(PYTHON) -m venv $(NIQUESTS)-beside
+	@$(NIQUESTS)-beside/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@URLLIB3_NO_OVERRIDE=1 $(NIQUESTS)-beside/bin/python -m pip install --quiet --no-binary urllib3-future \
+		--editable '.[baggage]' --group niquests
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -1,10 +1,11 @@
-"""What tests need and may be missing: parts of the system that pip cannot install, and libraries of a kind of test."""
+"""What tests need and may be missing: what pip cannot install, or not beside the rest, or not with every library."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -14,14 +15,19 @@ def needed_program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         _missing(f"the program {name} is not installed")
-    assert found is not None
-    return found
+    return str(found)
 
 
 def needed_library(name: str) -> None:
-    """The same for a library that can be imported."""
+    """A library that can be imported. Where it is missing, as above."""
     if find_spec(name) is None:
         _missing(f"the library {name} is not installed")
+
+
+def needed_environment(python: Path) -> None:
+    """The interpreter of an environment that ``make test`` sets up. Where it is missing, as above."""
+    if not python.exists():
+        _missing(f"there is no environment {python.parents[1].name}: make test sets it up")
 
 
 def _missing(what: str) -> None:

@@ -6,11 +6,13 @@ where its attempts are seen. :class:`Call` is what the upper one tells the lower
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextvars import ContextVar, Token
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.context import get_current, get_value
+from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, is_instrumentation_enabled
 
 from ..attempt import UpstreamNaming, naming
@@ -32,16 +34,27 @@ def listening() -> Recorder | None:
     return recorder
 
 
-_OFFICIAL: Final = "httpbase_instrumentation_state"
-"""Where the official instrumentations of requests, urllib3 and urllib note in the context that they are at work."""
+_OFFICIAL: Final = frozenset(
+    f"opentelemetry.instrumentation.{name}" for name in ("botocore", "requests", "urllib", "urllib3")
+)
+"""The official instrumentations that suppress what is beneath them, so that tracing has no span of it beside theirs. We
+are beneath them, and usage is to be recorded all the same."""
 
 
 def _wanted() -> bool:
-    if is_http_instrumentation_enabled():
-        return True
-    # Those suppress what is beneath them, so that it makes no span of tracing beside theirs. We are beneath them, and
-    # it is no wish of the application's, whose own they would have heeded before they noted anything.
-    return is_instrumentation_enabled() and get_value(_OFFICIAL) is not None
+    return is_http_instrumentation_enabled() or (is_instrumentation_enabled() and _beneath_an_official_one())
+
+
+def _beneath_an_official_one() -> bool:
+    """Whether it is one of those that suppresses, and not the application. The context says that it is suppressed, and
+    not by whom. Where the application has done so, they heed it, and pass the call on before they make a span.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _OFFICIAL and "span" in frame.f_locals:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Call:

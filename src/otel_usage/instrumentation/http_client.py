@@ -33,7 +33,7 @@ class Exchange(UpstreamAttempt):
 
     __slots__ = ("_encoding", "_in_memory", "_port", "chunk")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # by position, as that of its base
         self,
         recorder: Recorder,
         name: tuple[UpstreamNaming, int],
@@ -62,17 +62,19 @@ class Exchange(UpstreamAttempt):
     def asked(self) -> None:
         """The whole request has been sent."""
         self.sent += self._in_memory
+        self._in_memory = 0
 
     @guarded(None)
-    def arrived(self, response: Any) -> None:
-        """The response's head is here."""
+    def arrived(self, response: Any, observed: Function) -> None:
+        """The response's head is here. ``observed`` makes of its class the one that it has until its body is over."""
         self.responded(response.status)
-        self.expected = response.length
-        if response.length == 0 or response.fp is None:
+        if response.length == 0 or response.isclosed():
+            self.complete = True
             self.finish()
             return
+        self.expected = response.length
         setattr(response, EXCHANGE, self)
-        response.__class__ = _observed(type(response))
+        response.__class__ = observed(type(response))
 
     @guarded(None)
     def broken(self, error: BaseException) -> None:
@@ -81,7 +83,8 @@ class Exchange(UpstreamAttempt):
         self.finish()
 
 
-def _end(response: Any, error: BaseException | None = None) -> None:
+@guarded(None)
+def over(response: Any, error: BaseException | None = None) -> None:
     """The body is over. The response is left as the application would have it."""
     exchange = vars(response).pop(EXCHANGE, None)
     if exchange is None:
@@ -92,14 +95,11 @@ def _end(response: Any, error: BaseException | None = None) -> None:
     exchange.finish()
 
 
-_over: Final = guarded(None)(_end)
-
-
 @cache
 def _observed(kind: type[Any]) -> type[Any]:
     """A class of responses that tell their exchange what is read of them."""
 
-    class Observed(kind):
+    class Observed(kind):  # type: ignore[misc]  # the base is only known at run time
         def read(self, *args: Any) -> Any:
             return _read(self, kind.read, *args)
 
@@ -124,10 +124,16 @@ def _observed(kind: type[Any]) -> type[Any]:
             try:
                 kind.close(self)
             finally:
-                _over(self)
+                over(self)
 
-    Observed.__name__, Observed.__qualname__, Observed.__module__ = kind.__name__, kind.__qualname__, kind.__module__
-    return Observed
+    return disguised(Observed)
+
+
+def disguised(observed: type[Any]) -> type[Any]:
+    """The class, by the name of the one that it stands in for."""
+    kind = observed.__bases__[0]
+    observed.__name__, observed.__qualname__, observed.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return observed
 
 
 def _read(response: Any, read: Function, *args: Any) -> Any:
@@ -140,18 +146,18 @@ def _read(response: Any, read: Function, *args: Any) -> Any:
         data = read(response, *args)
     except BaseException as error:
         exchange.received += pieces.came
-        _over(response, error)
+        over(response, error)
         raise
     finally:
         if response.fp is pieces:
             response.fp = file
     exchange.received += data if isinstance(data, int) else len(data)
     if response.length == 0:
-        _over(response)
+        over(response)
     elif response.fp is None:
         cut = IncompleteRead(b"", response.length) if response.length else None
         exchange.complete = cut is None
-        _over(response, cut)
+        over(response, cut)
     return data
 
 
@@ -204,7 +210,7 @@ def _getresponse(original: Function) -> Function:
             return original(self)
         exchange.asked()
         response = original(self)
-        exchange.arrived(response)
+        exchange.arrived(response, _observed)
         return response
 
     return getresponse

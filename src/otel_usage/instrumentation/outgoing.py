@@ -5,7 +5,7 @@ The application's own mapping and body are left as they are: a call is made with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def body_for(attempt: UpstreamAttempt, body: Any, block: int, encoding: str) -> 
         return body, len(body)
     if isinstance(body, str):
         return body, len(body.encode(encoding))
+    if hasattr(body, "__aiter__"):
+        return _counted_async(attempt, body), 0
     if hasattr(body, "read"):
         return _counted(attempt, _parts(body, block), encoding), 0
     try:
@@ -80,5 +82,11 @@ def _parts(file: Any, block: int) -> Iterator[Any]:
 def _counted(attempt: UpstreamAttempt, parts: Iterable[Any], encoding: str) -> Iterator[Any]:
     for part in parts:
         data = part.encode(encoding) if isinstance(part, str) else part
+        yield data
+        attempt.sent += memoryview(data).nbytes
+
+
+async def _counted_async(attempt: UpstreamAttempt, parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    async for data in parts:
         yield data
         attempt.sent += memoryview(data).nbytes

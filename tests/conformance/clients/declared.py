@@ -31,6 +31,19 @@ class Client:
         return HERE / self.program
 
 
+IN_ITS_PLACE: Final = HERE.parents[2] / ".venv-niquests" / "bin" / "python"
+"""Where urllib3-future has taken urllib3's place, which our exporter is built on, too."""
+BESIDE: Final = HERE.parents[2] / ".venv-niquests-beside" / "bin" / "python"
+"""Where both are installed, each by its own name."""
+
+
+def _niquests(where: str, python: Path) -> tuple[Client, Client]:
+    return (
+        Client(f"niquests{where}", "niquests", "niquests_program.py", python=python),
+        Client(f"niquests{where} (async)", "niquests", "niquests_program.py", "async", python=python),
+    )
+
+
 CLIENTS: Final = (
     Client("httpx", "httpx", "httpx_program.py", "httpx"),
     Client("httpx (async)", "httpx", "httpx_program.py", "httpx-async"),
@@ -39,6 +52,10 @@ CLIENTS: Final = (
     Client("urllib3", "urllib3", "urllib3_program.py"),
     Client("requests", "requests", "requests_program.py"),
     Client("urllib.request", "", "urllib_program.py", cannot={"retries": "it retries nothing by itself"}),
+    *_niquests("", IN_ITS_PLACE),
+    *_niquests(" beside urllib3", BESIDE),
+    Client("urllib3-future", "urllib3-future", "urllib3_program.py", python=IN_ITS_PLACE),
+    Client("requests on urllib3-future", "requests", "requests_program.py", python=IN_ITS_PLACE),
     Client(
         "boto3",
         "boto3",

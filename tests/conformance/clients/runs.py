@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from otel_usage.testing import AxiomStub, ReceivedSpan
+from tests.needs import needed_environment
 from tests.servers import free_port
 
 from .declared import Client
@@ -55,6 +56,8 @@ class Run:
 
 def performed(client: Client, mode: str, state: Path) -> Run:
     """Run a client's program once. ``state``: where it may keep its spool."""
+    if client.python is not None:
+        needed_environment(client.python)
     with AxiomStub(token=TOKEN, dataset="api_usage") as sink, upstream() as trusted, upstream() as elsewhere:
         python = str(client.python or sys.executable)
         instrument = [str(Path(python).parent / "opentelemetry-instrument")] if mode == "zero-code" else []
