@@ -64,6 +64,7 @@ class UsageRequest(UsageScope):
     """Attributes that the application has put in the place of derived ones. Replaced, and never changed."""
     given_id: str | None = None
     """The request's id, as a declared proxy gave it. None: it was made here."""
+    _peer: str | None = None
     _place: tuple[tuple[str, str], ...] = ()
     _parent: tuple[bytes, bytes] | None = None
     _proxied: ProxyFacts | None = None
@@ -96,7 +97,6 @@ class UsageRequest(UsageScope):
         self._started = time.time_ns()
         self._start = time.perf_counter_ns()
         self._headers = headers
-        self._peer = peer
         self.carrier = carrier
         self.method = METHODS.get(method, OTHER)
         if "traceparent" in headers:
@@ -107,8 +107,14 @@ class UsageRequest(UsageScope):
             self.identity = attribution.identity
         if method == "OPTIONS":
             self.preflight = "access-control-request-method" in headers
-        if recorder.proxy is not None:
-            proxied = self._proxied = recorder.proxy.facts(headers, peer)
+        if recorder.needs_peer:
+            self.came_from(peer)
+
+    def came_from(self, peer: str | None) -> None:
+        """The address of the connection, which some servers only tell when the request is on its way."""
+        self._peer = peer
+        if self.recorder.proxy is not None:
+            proxied = self._proxied = self.recorder.proxy.facts(self._headers, peer)
             self._place = tuple(proxied.attributes.items())
             self.given_id = proxied.request_id
 

@@ -48,6 +48,8 @@ INTEGRATIONS: Final = (
     Integration("Starlette", Role.SERVER, "starlette", "starlette", ("starlette.applications", "starlette.routing")),
     Integration("FastAPI", Role.SERVER, "fastapi", "starlette", ("fastapi.applications", "fastapi.routing")),
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
+    Integration("gRPC's servers", Role.SERVER, "grpcio", "grpc_servers", ("grpc._server",)),
+    Integration("gRPC's async servers", Role.SERVER, "grpcio", "grpc_aio_servers", ("grpc.aio._server",)),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration("urllib3", Role.CLIENT, "urllib3", "urllib3", ("urllib3.connectionpool", "urllib3.response")),
@@ -84,6 +86,10 @@ INTEGRATIONS: Final = (
     Integration("aiohttp-client-cache", Role.CACHE, "aiohttp-client-cache", "aiohttp_client_cache",
                 ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base")),
     Integration("http.client", Role.GROUND, "", "http_client", ("http.client",)),
+    Integration("gRPC's clients", Role.CLIENT, "grpcio", "grpc_clients", ("grpc._channel", "grpc.aio._call")),
+    Integration(
+        "aiohttp's client", Role.CLIENT, "aiohttp", "aiohttp_client", ("aiohttp.client", "aiohttp.client_reqrep")
+    ),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),

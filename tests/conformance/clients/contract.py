@@ -84,7 +84,9 @@ def reset(run: Run, spans: list[ReceivedSpan]) -> None:
 
 
 def redirected(run: Run, spans: list[ReceivedSpan]) -> None:
-    assert whole(spans, resent=True) == [(307, 0, 5), (200, 0, 10)]
+    (status, sent, received), target = whole(spans, resent=True)
+    assert (status, sent, target) == (307, 0, (200, 0, 10))
+    assert received == 5 or (received == 0 and run.client.distribution == "aiohttp"), "which does not wait for it"
 
 
 def resent(run: Run, spans: list[ReceivedSpan]) -> None:

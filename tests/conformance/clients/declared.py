@@ -49,6 +49,7 @@ CLIENTS: Final = (
     Client("httpx (async)", "httpx", "httpx_program.py", "httpx-async"),
     Client("httpx2", "httpx2", "httpx_program.py", "httpx2"),
     Client("httpx2 (async)", "httpx2", "httpx_program.py", "httpx2-async"),
+    Client("aiohttp", "aiohttp", "aiohttp_program.py"),
     Client("urllib3", "urllib3", "urllib3_program.py"),
     Client("requests", "requests", "requests_program.py"),
     Client("urllib.request", "", "urllib_program.py", cannot={"retries": "it retries nothing by itself"}),
