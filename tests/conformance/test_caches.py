@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import aiohttp_client_cache
 import hishel
 import hishel.httpx
 import httpx
@@ -371,6 +372,29 @@ def test_the_error_of_a_call_behind_a_cache_is_the_applications_and_the_name_end
         ("market", "miss", "error"), ("market", None, "unset"),
     ]  # fmt: skip
     assert events_of(work) == []
+
+
+def test_a_call_that_names_itself_names_the_answer(
+    usage_on: None, stub: AxiomStub, upstream: Upstream, tmp_path: Path
+) -> None:
+    said = {"usage": {"provider": "market", "operation": "quote"}}
+    first, second = order(upstream).url, order(upstream).url
+
+    async def main() -> None:
+        async with aiohttp_client_cache.CachedSession(cache=aiohttp_client_cache.CacheBackend()) as session:
+            for _ in range(2):
+                async with session.get(first, trace_request_ctx=said):
+                    pass
+
+    with usage.usage_span("work"), usage.upstream("outer", "far"):
+        asyncio.run(main())
+        storage = hishel.SqliteStorage(database_path=tmp_path / "store.db")
+        with hishel.httpx.CacheClient(storage=storage, rfc=True) as client:
+            for _ in range(2):
+                client.get(second, extensions=said)
+    work, *calls = delivered(stub)
+    assert list(map(call_of, calls)) == [("market quote", 200, "miss")] * 2
+    assert events_of(work) == [("market", "quote", "fresh")] * 2
 
 
 # -- of hishel alone ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ that aiohttp's own hook has seen. The session asks its backend in one place, unl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..attempt import NAMING
@@ -16,7 +17,7 @@ from .lookups import CacheLookup, lookup, stored
 
 def _request(original: Function) -> Function:
     async def _request(self: Any, method: Any, str_or_url: Any, *args: Any, **kwargs: Any) -> Any:
-        looking = lookup()
+        looking = _begun(kwargs)
         if looking is None:
             return await original(self, method, str_or_url, *args, **kwargs)
         with looking:
@@ -33,6 +34,12 @@ def _asked(original: Function) -> Function:
         return await original(self, actions)
 
     return request
+
+
+@guarded(None)
+def _begun(options: Mapping[str, Any]) -> CacheLookup | None:
+    said = options.get("trace_request_ctx")  # where a call of aiohttp names itself
+    return lookup(said.get("usage") if isinstance(said, Mapping) else None)
 
 
 @guarded(None)

@@ -81,14 +81,29 @@ INTEGRATIONS: Final = (
     Integration("botocore", Role.CLIENT, "botocore", "botocore", ("botocore.endpoint",), ("urllib3",)),
     Integration("boto3", Role.CLIENT, "boto3", "botocore", (), ("botocore",)),
     Integration("aiobotocore", Role.CLIENT, "aiobotocore", "botocore", ("aiobotocore.endpoint",), ("aiohttp", "httpx")),
-    Integration("hishel", Role.CACHE, "hishel", "hishel", ("hishel.httpx", "hishel.httpx2", "hishel.requests")),
-    Integration("requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",)),
-    Integration("aiohttp-client-cache", Role.CACHE, "aiohttp-client-cache", "aiohttp_client_cache",
-                ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base")),
     Integration("http.client", Role.GROUND, "", "http_client", ("http.client",)),
     Integration("gRPC's clients", Role.CLIENT, "grpcio", "grpc_clients", ("grpc._channel", "grpc.aio._call")),
     Integration(
         "aiohttp's client", Role.CLIENT, "aiohttp", "aiohttp_client", ("aiohttp.client", "aiohttp.client_reqrep")
+    ),
+    Integration(
+        "hishel",
+        Role.CACHE,
+        "hishel",
+        "hishel",
+        ("hishel.httpx", "hishel.httpx2", "hishel.requests"),
+        ("httpx", "httpx2", "requests"),
+    ),
+    Integration(
+        "requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",), ("requests",)
+    ),
+    Integration(
+        "aiohttp-client-cache",
+        Role.CACHE,
+        "aiohttp-client-cache",
+        "aiohttp_client_cache",
+        ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base"),
+        ("aiohttp",),
     ),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
@@ -98,7 +113,7 @@ INTEGRATIONS: Final = (
     Integration("uvicorn", Role.GROUND, "uvicorn", "peers", ("uvicorn.middleware.proxy_headers",)),
     Integration("waitress", Role.GROUND, "waitress", "peers", ("waitress.proxy_headers",)),
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
-)  # fmt: skip
+)
 
 
 def waiting(integrations: Iterable[Integration] = INTEGRATIONS) -> Mapping[str, HooksOf]:

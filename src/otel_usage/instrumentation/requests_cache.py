@@ -82,7 +82,8 @@ def _ended(looking: CacheLookup, request: Any, response: Any) -> None:
 
 
 def _host(request: Any) -> str | None:
-    return urlsplit(request.url).hostname
+    host: str | None = urlsplit(request.url).hostname
+    return host
 
 
 TESTED: Final = {"requests-cache": "1.3"}
