@@ -30,23 +30,22 @@ def free_port() -> int:
 
 @contextmanager
 def server_process(
-    command: Sequence[str], port: int, tmp_path: Path, **environment: str
+    command: Sequence[str], port: int, tmp_path: Path, folder: Path = APPS, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run a program of this Python's environment among the test applications, with hardly anything in its environment,
+    """Run a program of this Python's environment in a folder of applications, with hardly anything in its environment,
     until it listens. Yields the process and its log. Whatever is left of its session is killed at the end.
     """
     env = {
         "PATH": f"{PROGRAMS}{os.pathsep}{os.defpath}",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
-        **{name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ},
+        **{name: os.environ[name] for name in ("PYTHONPATH", "XDG_STATE_HOME") if name in os.environ},
         **environment,
     }
     log = tmp_path / f"{command[0]}-{port}.log"
     whole = [str(PROGRAMS / command[0]), *command[1:]]
     with (
         log.open("ab") as output,
-        subprocess.Popen(whole, env=env, cwd=APPS, stdout=output, stderr=output, start_new_session=True) as process,
+        subprocess.Popen(whole, env=env, cwd=folder, stdout=output, stderr=output, start_new_session=True) as process,
     ):
         try:
             deadline = time.monotonic() + 30

@@ -1,0 +1,80 @@
+"""The stacks that the cases of ``test_servers.py`` run with. A new one is a small app in ``apps/``, and a place here.
+
+An app is a module that imports ``setting`` and serves what follows, in its framework's own way.
+
+====================== ============================================================================================
+``GET /``              answers ``hello``
+``GET /items/{n}``     answers JSON
+``POST /echo``         answers the body that it was sent
+``GET /empty``         204
+``GET /moved``         302
+``GET /status/{code}`` that status, by a plain response
+``GET /refused``       403, by the framework's own exception or ``abort``
+``GET /broken``        raises ``RuntimeError(SECRET)``, which nobody handles
+``GET /stream``        five chunks of 1,000 bytes, with pauses
+``GET /stream-broken`` one such chunk, then raises ``RuntimeError(SECRET)``
+``GET /forever``       such chunks until the client has left
+``GET /slow``          answers after half a second
+``GET /as/{customer}`` ``identify(customer_id=…)`` in the handler, on both sides of a pause, then answers the customer
+``GET /deep/{customer}`` the same from where the framework lets applications authenticate: a middleware or dependency
+``GET /thread/{customer}`` the same from a thread that the handler waits for
+``GET /upstream``      calls ``UPSTREAM`` with httpx, and answers how much that sent
+``GET /background/{customer}`` identifies, answers, and then does ``usage_span("afterwards")`` and calls ``UPSTREAM``
+``GET /inner/{m}/items/{n}`` a mounted application, blueprint or router
+``WS /ws``             sends back each text, until it is ``bye``: then it closes
+``GET /events``        three server-sent events
+====================== ============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
+GUNICORN: Final = (
+    "gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "32",
+)  # fmt: skip
+WAITRESS: Final = ("waitress-serve", "--listen", "127.0.0.1:{port}", "--threads", "32", "{app}:app")
+
+NO_WEBSOCKETS: Final = {"web socket": "WSGI has no WebSockets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A framework, an app that is written with it, and a server that serves it."""
+
+    library: str
+    """As in `INTEGRATIONS`."""
+    server: str
+    app: str
+    """The module in ``apps/``."""
+    command: tuple[str, ...]
+    """Of the server, with places for ``app`` and ``port``."""
+    item: str
+    """The template of ``/items/{n}``, as the framework writes it."""
+    inner: str
+    """The full template of ``/inner/{m}/items/{n}``."""
+    variant: str = ""
+    """What is particular about it. Empty: nothing."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """The cases that it has no place for, by their name, and why. They are shown in the table."""
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.library, self.variant, self.server)))
+
+
+STACKS: Final = (
+    Stack("FastAPI", "uvicorn", "fastapi_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack(
+        "FastAPI", "uvicorn", "fastapi_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}",
+        variant="its own telemetry on",
+        environment={"TRACING": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,asgi"},
+    ),
+    Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack(
+        "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
+    ),
+)  # fmt: skip
