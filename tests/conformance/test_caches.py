@@ -437,6 +437,23 @@ def test_a_call_that_names_itself_names_the_answer(
     assert events_of(work) == [("market", "quote", "fresh")] * 2
 
 
+def test_a_cache_that_is_switched_off_says_nothing(usage_on: None, stub: AxiomStub, upstream: Upstream) -> None:
+    url = order(upstream).url
+
+    async def main() -> None:
+        made = aiohttp_client_cache.CachedSession(cache=aiohttp_client_cache.CacheBackend())
+        async with made as session, session.disabled(), session.get(url):
+            pass
+
+    with usage.usage_span("work"), requests_cache.CachedSession(backend="memory") as session:
+        asyncio.run(main())
+        with session.cache_disabled():
+            session.get(url)
+    work, *calls = delivered(stub)
+    assert list(map(call_of, calls)) == [("127.0.0.1", 200, None)] * 2
+    assert events_of(work) == []
+
+
 # -- of hishel alone ---------------------------------------------------------------------------------------------------
 
 
@@ -527,17 +544,24 @@ def test_a_stale_answer_in_the_place_of_a_failed_call_is_that_call(
 def test_a_call_in_the_background_has_the_name_of_the_block_that_was_answered(
     usage_on: None, stub: AxiomStub, upstream: Upstream, tmp_path: Path
 ) -> None:
+    answered = threading.Event()
+
+    class Late(requests_cache.CachedSession):
+        def _send_and_cache(self, request: Any, actions: Any, *args: Any, **kwargs: Any) -> Any:
+            if actions.resend_async:
+                answered.wait(10)
+            return super()._send_and_cache(request, actions, *args, **kwargs)
+
     store = str(tmp_path / "store.db")
     url = f"{upstream.url}/stale/{next(numbers)}"
     with (
         usage.usage_span("work"),
-        requests_cache.CachedSession(
-            store, backend="sqlite", cache_control=True, stale_while_revalidate=True
-        ) as session,
+        Late(store, backend="sqlite", cache_control=True, stale_while_revalidate=True) as session,
     ):
         for _ in range(2):
             with usage.upstream("market", "quote"):
                 session.get(url)
+        answered.set()
         background = [thread for thread in threading.enumerate() if "_send_and_cache" in thread.name]
         for thread in background:
             thread.join(10)

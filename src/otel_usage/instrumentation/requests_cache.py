@@ -56,9 +56,7 @@ def _calling(actions: Any) -> CacheLookup | None:
     calling = lookup(names=within)
     if calling is None:
         return None
-    if actions.resend_async:
-        calling.around = None  # the answer counts there, not the call
-    elif isinstance(within, CacheLookup):
+    if isinstance(within, CacheLookup):
         within.called = True
     if not actions.skip_read:
         calling.asked(STALE if actions.resend_async else MISS)
