@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .error_type import type_name
 from .facts import UpstreamFacts, plain
@@ -34,7 +34,15 @@ class UpstreamNaming:
     operation: str | None = None
     cache_status: str | None = None
     attempts: int = 0
-    """Attempts that a hook has recorded under this name."""
+    """Attempts that a hook has recorded under this name, and answers that a cache has given in the place of one."""
+
+    def nearer(self, own: dict[str, Any]) -> UpstreamNaming:
+        """The name of one call that says ``own`` of itself, within what this names."""
+        return UpstreamNaming(
+            own.get("provider", self.provider),
+            own.get("operation", self.operation),
+            own.get("cache_status", self.cache_status),
+        )
 
     def words(self, drops: Drops) -> tuple[str | None, str | None, str | None]:
         """Provider, operation and cache status: those that are text. The others are counted."""
@@ -55,13 +63,22 @@ _NOTHING_SAID: Final = (None, None, None)
 _KEYS: Final = ("usage.provider", "usage.operation", "usage.cache.status")
 
 
-_NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstream", default=None)
+@dataclass(slots=True, kw_only=True)
+class Naming(UpstreamNaming):
+    """A name for as long as something goes on, and what calls are named around that."""
+
+    around: UpstreamNaming | None
+    ended: bool = False
+
+
+NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstream", default=None)
+"""What is current, ended or not. Ask :func:`naming`."""
 
 
 def naming() -> UpstreamNaming | None:
     """The name that the surrounding ``with upstream(…)`` gives, or None."""
-    here = _NAMING.get()
-    while isinstance(here, _Block) and here.ended:  # a task or thread that was started within may outlast it
+    here = NAMING.get()
+    while isinstance(here, Naming) and here.ended:  # a task or thread that was started within may outlast it
         here = here.around
     return here
 
@@ -69,11 +86,11 @@ def naming() -> UpstreamNaming | None:
 @contextmanager
 def named(names: UpstreamNaming | None) -> Iterator[None]:
     """Carry a name into another thread: calls within count for it. None: no name is around them."""
-    token = _NAMING.set(names)
+    token = NAMING.set(names)
     try:
         yield
     finally:
-        _NAMING.reset(token)
+        NAMING.reset(token)
 
 
 class UpstreamAttempt:
@@ -198,7 +215,8 @@ class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib
     """Name the calls within: ``with upstream("yahoo-finance", "quote"): requests.get(url)``.
 
     Works with any client. Where a hook sees the calls, each attempt is a span of that name; where none does, the block
-    is one span, of the time it took, without bytes. When usage is off it does nothing.
+    is one span, of the time it took, without bytes, unless a cache has answered in the place of the call
+    (:func:`~otel_usage.record_cache`). When usage is off it does nothing.
     """
 
     def __init__(self, provider: str, operation: str | None = None, *, cache_status: str | None = None) -> None:
@@ -207,15 +225,15 @@ class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib
         self._block: _Block | None = None
 
     def __enter__(self) -> None:
-        self._block = _Block(*self._says, owner=self, around=_NAMING.get())
-        _NAMING.set(self._block)
+        self._block = _Block(*self._says, owner=self, around=NAMING.get())
+        NAMING.set(self._block)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        here, block = _NAMING.get(), self._block
+        here, block = NAMING.get(), self._block
         if isinstance(here, _Block) and here.owner is self:  # not so where a generator is closed in another context
-            _NAMING.set(here.around)
+            NAMING.set(here.around)
             block = here  # tasks and threads may share one `upstream`: each has a block of its own
         if block is None:
             return
@@ -225,12 +243,10 @@ class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib
 
 
 @dataclass(slots=True, kw_only=True)
-class _Block(UpstreamNaming):
+class _Block(Naming):
     """One entering of :class:`upstream`."""
 
     owner: upstream
-    around: UpstreamNaming | None
-    ended: bool = False
     began: tuple[int, int] = field(default_factory=lambda: (time.time_ns(), time.perf_counter_ns()))
 
 

@@ -10,6 +10,7 @@ import time
 from typing import Any, Final
 from uuid import UUID
 
+from .attempt import naming
 from .facts import ModelFacts
 from .guard import guarded
 from .identity import UsageIdentity
@@ -18,7 +19,7 @@ from .readable import UsageReadableSpan
 from .request import UsageRequest
 from .runtime import active
 from .said import known_word, of_type
-from .schema import BY_KEY, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
+from .schema import BY_KEY, CACHE_ANSWERS, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
 from .scope import UsageScope, current
 
 LONGEST_CALL: Final = 86_400.0
@@ -124,9 +125,15 @@ def record_cache(provider: str, operation: str, *, status: str) -> None:
     """Record that a cache answered in the place of a provider, as a ``usage.cache`` event.
 
     ``status`` is one of ``schema.CACHE_STATUSES``; ``neg-sentinel`` is a stored failure, which is not a success.
+
+    Within ``with upstream(…)`` of that provider and operation, an answer stands for the call: the block is no upstream
+    call then, unless a hook sees one. ``miss`` is no answer.
     """
     facts = {"usage.provider": provider, "usage.operation": operation, "usage.cache.status": status}
     _event(UsageEvent.CACHE, facts, CACHE_STATUSES)
+    block = naming()
+    if block is not None and status in CACHE_ANSWERS and block.provider == provider:
+        block.attempts += block.operation is None or block.operation == operation
 
 
 @guarded(None)

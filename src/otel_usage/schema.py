@@ -183,6 +183,9 @@ CACHE_TIERS: Final = (
 CACHE_STATUSES: Final = ("miss", "fresh", "stale-while-revalidate", "neg-sentinel")
 """What a cache said: nothing stored, a fresh value, a stale value while a new one is fetched, a stored failure."""
 
+CACHE_ANSWERS: Final = CACHE_STATUSES[1:]
+"""Those with which a cache answers in the place of whom it stands in front of."""
+
 ORIGIN_KINDS: Final = ("api-key", "oauth", "browser-same-origin", "browser-cross-origin", "mcp", "internal-cron")
 """What kind of client a request came from, by its verified credential. ``oauth`` is only what an application says."""
 

@@ -24,7 +24,7 @@ from otel_usage.guard import internal_errors
 from otel_usage.recorder import Recorder
 from otel_usage.request import UsageRequest
 from otel_usage.runtime import active
-from otel_usage.schema import CACHE_STATUSES, LIMIT_DECISIONS, REASONS
+from otel_usage.schema import CACHE_ANSWERS, CACHE_STATUSES, LIMIT_DECISIONS, REASONS
 from otel_usage.scope import EVENT_LIMIT, enter, leave
 from otel_usage.testing import AxiomStub, ReceivedSpan
 from tests.servers import serve_asgi
@@ -309,6 +309,41 @@ def test_every_word_that_a_limiter_can_say_is_recorded(usage_on: None, stub: Axi
         for decision in LIMIT_DECISIONS:
             usage.record_limit("l", decision)
     assert [facts["usage.limit.decision"] for _, facts in events_of(delivered(stub, 1)[0])] == list(LIMIT_DECISIONS)
+
+
+@pytest.mark.parametrize("status", CACHE_ANSWERS)
+@pytest.mark.parametrize("operation", ["quote", None])
+def test_an_answer_of_a_cache_stands_for_the_call_of_the_block_it_is_within(
+    usage_on: None, stub: AxiomStub, status: str, operation: str | None
+) -> None:
+    with usage.usage_span("work"), usage.upstream("yahoo-finance", operation):
+        usage.record_cache("yahoo-finance", "quote", status=status)
+    (work,) = delivered(stub, 1)
+    assert [facts["usage.cache.status"] for _, facts in events_of(work)] == [status]
+
+
+def test_an_answer_of_a_cache_stands_for_the_block_outside_of_any_work_too(usage_on: None, stub: AxiomStub) -> None:
+    with usage.upstream("yahoo-finance"):
+        usage.record_cache("yahoo-finance", "quote", status="fresh")
+    assert usage.flush().complete
+    assert stub.spans == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "operation", "status"),
+    [
+        ("yahoo-finance", "quote", "miss"),
+        ("yahoo-finance", "quote", "warm"),
+        ("yahoo-finance", "news", "fresh"),
+        ("another", "quote", "fresh"),
+    ],
+)
+def test_what_is_no_answer_to_the_block_leaves_it_a_call(
+    usage_on: None, stub: AxiomStub, provider: str, operation: str, status: str
+) -> None:
+    with usage.usage_span("work"), usage.upstream("yahoo-finance", "quote"):
+        usage.record_cache(provider, operation, status=status)
+    assert {span.name for span in delivered(stub, 2)} == {"yahoo-finance quote", "work"}
 
 
 def test_events_are_bounded_and_those_beyond_are_counted(usage_on: None, stub: AxiomStub) -> None:

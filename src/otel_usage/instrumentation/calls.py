@@ -116,14 +116,7 @@ def attempted(own: Any = None, sent: int = 0) -> tuple[UpstreamNaming, int]:
                 call.operation if around.operation is None else around.operation,
                 around.cache_status,
             )
-    if not isinstance(own, dict):
-        return around, sent
-    names = UpstreamNaming(
-        own.get("provider", around.provider),
-        own.get("operation", around.operation),
-        own.get("cache_status", around.cache_status),
-    )
-    return names, sent
+    return around.nearer(own) if isinstance(own, dict) else around, sent
 
 
 def length_of_body(method: str, status: int, lengths: Sequence[bytes | str]) -> int | None:

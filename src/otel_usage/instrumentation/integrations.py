@@ -22,6 +22,8 @@ class Role(StrEnum):
     SERVER = "server"
     CLIENT = "client"
     QUEUE = "queue"
+    CACHE = "cache"
+    """It stands in front of a client's calls, and answers in their place."""
     GROUND = "ground"
     """What requests and their facts are carried by, whatever the framework."""
 
@@ -97,6 +99,25 @@ INTEGRATIONS: Final = (
     Integration("gRPC's clients", Role.CLIENT, "grpcio", "grpc_clients", ("grpc._channel", "grpc.aio._call")),
     Integration(
         "aiohttp's client", Role.CLIENT, "aiohttp", "aiohttp_client", ("aiohttp.client", "aiohttp.client_reqrep")
+    ),
+    Integration(
+        "hishel",
+        Role.CACHE,
+        "hishel",
+        "hishel",
+        ("hishel.httpx", "hishel.httpx2", "hishel.requests"),
+        ("httpx", "httpx2", "requests"),
+    ),
+    Integration(
+        "requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",), ("requests",)
+    ),
+    Integration(
+        "aiohttp-client-cache",
+        Role.CACHE,
+        "aiohttp-client-cache",
+        "aiohttp_client_cache",
+        ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base"),
+        ("aiohttp",),
     ),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
