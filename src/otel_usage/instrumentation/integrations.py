@@ -46,6 +46,7 @@ INTEGRATIONS: Final = (
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
+    Integration("OpenTelemetry", Role.GROUND, "opentelemetry-api", "tracing", ("opentelemetry.trace",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),

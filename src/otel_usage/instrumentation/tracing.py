@@ -1,0 +1,63 @@
+"""The application's own tracing: a bridge on its ``TracerProvider``, where ``USAGE_BRIDGE`` asks for one.
+
+Under ``opentelemetry-instrument`` the provider is there before anything of ours is. One that the application sets later
+is met where it does so, by ``opentelemetry.trace.set_tracer_provider``. The SDK has no way to take a processor off:
+ours stays, and does nothing while usage is off.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+from weakref import WeakSet
+
+from opentelemetry.trace import get_tracer_provider
+
+from ..config import MODEL_CALLS
+from ..guard import guarded
+from ..processors.bridge import Chosen, UsageBridgeProcessor
+from ..recorder import Recorder
+from ..runtime import active
+from .hooks import Function, Hook
+
+
+class ConfiguredBridge(UsageBridgeProcessor):
+    """Takes what the running configuration names: a provider keeps it, whatever is configured next."""
+
+    def chosen(self, recorder: Recorder) -> Chosen:
+        """As ``USAGE_BRIDGE`` has it."""
+        return _chosen(recorder.config.bridge)
+
+
+@lru_cache(maxsize=8)
+def _chosen(names: frozenset[str]) -> Chosen:
+    return Chosen(gen_ai=MODEL_CALLS in names, scopes=names - {MODEL_CALLS})
+
+
+_bridged: Final[WeakSet[Any]] = WeakSet()
+"""The providers that have one."""
+
+
+@guarded(None)
+def bridge(provider: Any = None) -> None:
+    """Put a bridge on a provider, if one is wanted and it has none. None: the one that the process has by now."""
+    recorder = active()
+    if recorder is None or not recorder.config.bridge:
+        return
+    provider = get_tracer_provider() if provider is None else provider
+    if hasattr(provider, "add_span_processor") and provider not in _bridged:  # the API's own has no processors
+        provider.add_span_processor(ConfiguredBridge())
+        _bridged.add(provider)
+
+
+def _layer(original: Function) -> Function:
+    def set_tracer_provider(tracer_provider: Any) -> None:
+        original(tracer_provider)
+        bridge()
+
+    return set_tracer_provider
+
+
+TESTED: Final = {"opentelemetry-api": "1.45", "opentelemetry-sdk": "1.45"}
+
+HOOKS: Final = (Hook("opentelemetry.trace", "set_tracer_provider", _layer),)
