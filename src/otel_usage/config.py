@@ -97,8 +97,8 @@ class UsageConfig:
     providers: Mapping[str, str] = field(default_factory=dict)
     """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
     bridge: frozenset[str] = frozenset()
-    """``USAGE_BRIDGE``: which spans of other instrumentations become usage, on the process's ``TracerProvider``: model
-    calls (``gen_ai``), and those of instrumentation scopes, by name. Empty: none do."""
+    """``USAGE_BRIDGE``: the spans of other instrumentations that become usage: ``gen_ai`` (model calls), and those of
+    instrumentation scopes that are named. Empty: none."""
     personal: frozenset[str] = frozenset()
     """``USAGE_PERSONAL``: the personal attributes that are recorded. Empty: none."""
     email_addresses: bool = False
