@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .instrumentation.asgi import UsageMiddleware
     from .instrumentation.wsgi import UsageWSGIMiddleware
     from .keyed_hash import KeyedHash
-    from .model_call import model_call
+    from .model_calls import model_call
     from .pipeline import flush, health, instrument, uninstrument
     from .processors.allowlist import AllowlistSpanProcessor
     from .processors.bridge import UsageBridgeProcessor
@@ -75,7 +75,7 @@ _HOMES = {
     "resolver": ("Credentials", "IdentityResolver"),
     "instrumentation.asgi": ("UsageMiddleware",),
     "instrumentation.wsgi": ("UsageWSGIMiddleware",),
-    "model_call": ("model_call",),
+    "model_calls": ("model_call",),
     "pipeline": ("flush", "health", "instrument", "uninstrument"),
     "processors.allowlist": ("AllowlistSpanProcessor",),
     "processors.bridge": ("UsageBridgeProcessor",),

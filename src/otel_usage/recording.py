@@ -12,7 +12,7 @@ from uuid import UUID
 
 from .guard import guarded
 from .identity import UsageIdentity
-from .model_call import ModelCall, model_naming
+from .model_calls import ModelCall, model_naming
 from .request import UsageRequest
 from .runtime import active
 from .said import known_word, of_type

@@ -25,7 +25,7 @@ from ..conventions import (
 )
 from ..facts import provider_of
 from ..guard import guarded
-from ..model_call import ModelCall
+from ..model_calls import ModelCall
 from ..recorder import Recorder
 from ..runtime import active
 from .open_spans import OpenSpan, OpenSpans, instrumentation_of

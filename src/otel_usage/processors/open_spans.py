@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 
 from ..attempt import UpstreamNaming, naming
 from ..conventions import is_model_call, model_of
-from ..model_call import ModelNaming, model_naming
+from ..model_calls import ModelNaming, model_naming
 from ..scope import Recording, current
 
 OPEN_LIMIT: Final = 8192
