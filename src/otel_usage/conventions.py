@@ -191,7 +191,8 @@ def error_of(attributes: Attributes, *, failed: bool, exception: object = None) 
         if isinstance(word, str) and word:
             name = word.removeprefix("<class '").removesuffix("'>")  # as some write a class
             return name if BY_KEY["error.type"].accept(name) is not None else OTHER
-    return OTHER
+    status = http_status(attributes)
+    return OTHER if status is None or status < 400 else str(status)
 
 
 def _text(attributes: Attributes, keys: tuple[str, ...]) -> str | None:

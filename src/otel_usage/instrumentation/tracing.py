@@ -50,6 +50,13 @@ def bridge(provider: Any = None) -> None:
         _bridged.add(provider)
 
 
+def awaited() -> bool:
+    """Whether a bridge is wanted, and the process has no provider that takes one, so far."""
+    recorder = active()
+    wanted = recorder is not None and bool(recorder.config.bridge)
+    return wanted and not hasattr(get_tracer_provider(), "add_span_processor")
+
+
 def _layer(original: Function) -> Function:
     def set_tracer_provider(tracer_provider: Any) -> None:
         original(tracer_provider)

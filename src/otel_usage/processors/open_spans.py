@@ -55,6 +55,9 @@ class OpenSpans:
         self._open: dict[int, OpenSpan] = {}
         self._apart: list[OpenSpan] = []
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def begin(self, span: Span) -> OpenSpan:
         """A span has begun, here."""
         span_id = span.get_span_context().span_id
