@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON
 from opentelemetry.trace import SpanKind, Tracer
 
 import otel_usage as usage
@@ -334,3 +338,42 @@ def test_no_span_is_held_on_to(usage_on: None, stub: AxiomStub, tracer: Tracer) 
     assert isinstance(span, Span)
     span.end()
     assert [type(each) for each in gc.get_referrers(span) if isinstance(each, dict | list | open_spans.OpenSpan)] == []
+
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "model-calls.md").read_text()
+
+
+def test_the_page_s_examples_do_what_it_says(usage_on: None, stub: AxiomStub) -> None:
+    example: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(block, "model-calls.md", "exec"), example)
+
+    def ask(model: str) -> str:
+        call(example["provider"].get_tracer("shop"), **{"gen_ai.request.model": model})
+        if model == "first":
+            raise TimeoutError
+        return model
+
+    assert example["brief"](ask, ["first", "second"]) == "second"
+    said = ("gen_ai.request.model", "usage.llm.stage", "usage.llm.fallback_index")
+    assert [facts(span, *said) for span in recorded(stub)] == [("first", "brief", 0), ("second", "brief", 1)]
+
+    exported = InMemorySpanExporter()
+    provider = TracerProvider(example["Recorded"](ALWAYS_OFF), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    provider.add_span_processor(usage.UsageBridgeProcessor())
+    call(provider.get_tracer("shop"), **{"gen_ai.request.model": "unsampled"})
+    assert models(stub) == ["first", "second", "unsampled"]
+    assert exported.get_finished_spans() == ()
+
+
+def test_a_caller_who_wants_no_trace_is_not_seen_by_default_and_is_by_one_who_always_samples(
+    usage_on: None, stub: AxiomStub
+) -> None:
+    no_trace = trace.set_span_in_context(trace.NonRecordingSpan(trace.SpanContext(1 << 100, 1, is_remote=True)))
+    for name, sampler in (("by default", DEFAULT_ON), ("always", ALWAYS_ON)):
+        provider = TracerProvider(sampler, shutdown_on_exit=False)
+        provider.add_span_processor(usage.UsageBridgeProcessor())
+        said = {**CALL, "gen_ai.request.model": name}
+        provider.get_tracer("shop").start_span("chat", no_trace, SpanKind.CLIENT, said).end()
+    assert models(stub) == ["always"]

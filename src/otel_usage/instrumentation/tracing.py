@@ -7,32 +7,14 @@ ours stays, and does nothing while usage is off.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Final
 from weakref import WeakSet
 
 from opentelemetry.trace import get_tracer_provider
 
-from ..config import MODEL_CALLS
 from ..guard import guarded
-from ..processors.bridge import Chosen, UsageBridgeProcessor
-from ..recorder import Recorder
 from ..runtime import active
 from .hooks import Function, Hook
-
-
-class ConfiguredBridge(UsageBridgeProcessor):
-    """Takes what the running configuration names: a provider keeps it, whatever is configured next."""
-
-    def chosen(self, recorder: Recorder) -> Chosen:
-        """As ``USAGE_BRIDGE`` has it."""
-        return _chosen(recorder.config.bridge)
-
-
-@lru_cache(maxsize=8)
-def _chosen(names: frozenset[str]) -> Chosen:
-    return Chosen(gen_ai=MODEL_CALLS in names, scopes=names - {MODEL_CALLS})
-
 
 _bridged: Final[WeakSet[Any]] = WeakSet()
 """The providers that have one."""
@@ -46,6 +28,8 @@ def bridge(provider: Any = None) -> None:
         return
     provider = get_tracer_provider() if provider is None else provider
     if hasattr(provider, "add_span_processor") and provider not in _bridged:  # the API's own has no processors
+        from ..processors.bridge import ConfiguredBridge  # which most applications do not need
+
         provider.add_span_processor(ConfiguredBridge())
         _bridged.add(provider)
 

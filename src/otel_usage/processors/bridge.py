@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -11,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ..attempt import UpstreamAttempt, UpstreamNaming
+from ..config import MODEL_CALLS
 from ..conventions import (
     called,
     error_of,
@@ -123,6 +125,18 @@ class UsageBridgeProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing waits here."""
         return True
+
+
+class ConfiguredBridge(UsageBridgeProcessor):
+    """Takes what the running configuration names: a provider keeps it, whatever is configured next."""
+
+    def chosen(self, recorder: Recorder) -> Chosen:
+        return _configured(recorder.config.bridge)
+
+
+@lru_cache(maxsize=8)
+def _configured(names: frozenset[str]) -> Chosen:
+    return Chosen(gen_ai=MODEL_CALLS in names, scopes=names - {MODEL_CALLS})
 
 
 def _record_model_call(recorder: Recorder, span: ReadableSpan, opened: OpenSpan) -> None:
