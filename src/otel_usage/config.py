@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigError
-from .forms import BRIDGED, WORD
+from .forms import BRIDGED, MODEL_CALLS, WORD
 from .hosts import HostPatterns
 from .keys import SHORTEST_SECRET, NamedKey, named_key
 from .named_callable import NamedCallable
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 AXIOM_DOMAIN: Final = "us-east-1.aws.edge.axiom.co"
 """Axiom's edge deployment that is used unless ``AXIOM_DOMAIN`` names another."""
-
-MODEL_CALLS: Final = "gen_ai"
-"""What stands for model calls in ``USAGE_BRIDGE``, whichever instrumentation makes their spans."""
 
 IdentityHook = Callable[[Mapping[str, Any]], "UsageIdentity | None"]
 """Takes the ASGI scope or the WSGI environ of a request whose response starts, and says who is calling."""

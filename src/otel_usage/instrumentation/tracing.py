@@ -21,12 +21,12 @@ _bridged: Final[WeakSet[Any]] = WeakSet()
 
 
 @guarded(None)
-def bridge(provider: Any = None) -> None:
-    """Put a bridge on a provider, if one is wanted and it has none. None: the one that the process has by now."""
+def bridge() -> None:
+    """Put a bridge on the provider that the process has by now, if one is wanted and there is none."""
     recorder = active()
     if recorder is None or not recorder.config.bridge:
         return
-    provider = get_tracer_provider() if provider is None else provider
+    provider: Any = get_tracer_provider()
     if hasattr(provider, "add_span_processor") and provider not in _bridged:  # the API's own has no processors
         from ..processors.bridge import ConfiguredBridge  # which most applications do not need
 

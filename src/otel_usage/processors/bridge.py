@@ -12,7 +12,6 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ..attempt import UpstreamAttempt, UpstreamNaming
-from ..config import MODEL_CALLS
 from ..conventions import (
     called,
     error_of,
@@ -26,6 +25,7 @@ from ..conventions import (
     reason_of_call,
 )
 from ..facts import provider_of
+from ..forms import MODEL_CALLS
 from ..guard import guarded
 from ..model_calls import ModelCall
 from ..recorder import Recorder
