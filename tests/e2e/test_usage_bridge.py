@@ -103,6 +103,19 @@ def test_a_call_within_another_span_of_itself_counts_once(usage_on: None, stub: 
     assert models(stub) == ["first", "second"]
 
 
+@pytest.mark.parametrize("operation", ["execute_tool", "invoke_agent"])
+def test_what_a_tool_of_a_call_asks_another_model_is_another_call(
+    usage_on: None, stub: AxiomStub, tracer: Tracer, operation: str
+) -> None:
+    """As where google-genai calls the functions of its tools by itself, within one span."""
+    with (
+        tracer.start_as_current_span("generate_content", kind=SpanKind.CLIENT, attributes={**CALL, **TOKENS}),
+        tracer.start_as_current_span(operation, attributes={"gen_ai.operation.name": operation}),
+    ):
+        call(tracer, **{"gen_ai.request.model": "the tool's"})
+    assert models(stub) == ["the tool's", "gpt-5"]
+
+
 def test_calls_beside_each_other_are_two(usage_on: None, stub: AxiomStub, tracer: Tracer) -> None:
     first = tracer.start_span("chat", kind=SpanKind.CLIENT, attributes=CALL)
     call(tracer)

@@ -7,7 +7,7 @@ however many bridges see it, it is recorded once.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan, Span
 
 from ..attempt import UpstreamNaming, naming
-from ..conventions import is_model_call, model_of
+from ..conventions import is_model_call, model_of, of_gen_ai
 from ..model_calls import ModelNaming, model_naming
 from ..scope import Recording, current
 
@@ -39,9 +39,15 @@ class OpenSpan:
     parent_id: int | None
     span: weakref.ref[Span]
     counted: bool = False
-    """Whether those around it know that it is a model call."""
-    within: set[str] = field(default_factory=set)
-    """The instrumentations that have made a span of the same call beneath this one: theirs are what is recorded."""
+    """Whether those around it and beside it know which model it calls."""
+    within: dict[str, OpenSpan] = field(default_factory=dict)
+    """Spans of the same call beneath this one, which are what is recorded: the first of each instrumentation."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What the span says by now."""
+        span = self.span()
+        return (span.attributes if span is not None else None) or {}
 
 
 class OpenSpans:
@@ -104,35 +110,39 @@ class OpenSpans:
         """Spans around a model call may stand for the same one. Told when it begins, if its attributes say what it is
         by then: what is around it may end before it, as where a stream is given up.
         """
-        model = model_of(attributes)
-        if opened.counted or model is None or not is_model_call(attributes):
+        if opened.counted or not is_model_call(attributes):
             return
-        opened.counted = True
-        outer = self._around(opened)
-        while outer is not None:
-            outer.within.add(opened.instrumentation)
-            outer = self._around(outer)
-        for beside in reversed(tuple(self._apart)):
-            if _same_call(beside, opened, model):
-                beside.within.add(opened.instrumentation)
+        for outer in self._around(opened):
+            outer.within.setdefault(opened.instrumentation, opened)
+        model = model_of(attributes)
+        if model is not None:
+            opened.counted = True
+            self._pair(opened, model)
+
+    def _around(self, opened: OpenSpan) -> Iterator[OpenSpan]:
+        """The spans around it, up to one of an agent or a tool: what that asks a model is a call of its own."""
+        outer: OpenSpan | None = opened
+        while outer is not None and outer.parent_id is not None:
+            outer = self._open.get(outer.parent_id)
+            said = outer.attributes if outer is not None else {}
+            if outer is None or (of_gen_ai(said) and not is_model_call(said)):
                 return
+            yield outer
 
-    def _around(self, opened: OpenSpan) -> OpenSpan | None:
-        return self._open.get(opened.parent_id) if opened.parent_id is not None else None
-
-
-def _same_call(beside: OpenSpan, opened: OpenSpan, model: str) -> bool:
-    """Whether a span that stands apart is of the same call as one that was begun after it: of the same model, in the
-    same place, and by an instrumentation that has not made one of it yet.
-    """
-    span = beside.span()
-    return (
-        span is not None
-        and opened.instrumentation not in (beside.instrumentation, *beside.within)
-        and beside.parent_id == opened.parent_id
-        and _scope(beside) is _scope(opened)
-        and model_of(span.attributes or {}) == model
-    )
+    def _pair(self, opened: OpenSpan, model: str) -> None:
+        """Find the span that stands apart and is of the same call: of the same model, in the same place, and not found
+        by another one of this instrumentation yet.
+        """
+        for beside in reversed(tuple(self._apart)):
+            if (
+                beside.instrumentation != opened.instrumentation
+                and beside.parent_id == opened.parent_id
+                and _scope(beside) is _scope(opened)
+                and model_of(beside.attributes) == model
+                # One operation, by which one of several threads finds it.
+                and beside.within.setdefault(opened.instrumentation, opened) is opened
+            ):
+                return
 
 
 def _scope(opened: OpenSpan) -> object:
