@@ -75,13 +75,11 @@ class ModelCall:
     """Nanoseconds since the epoch."""
     ended: int
     """As above."""
-    trace_id: bytes | None = None
-    """The trace that it is in where it belongs to no request. None: the current one, or one of its own."""
 
     def record(self, recorder: Recorder, here: Recording | None) -> None:
         """Record it as a span within ``here``; None: as a root, of nobody."""
         drops = recorder.drops
-        scope = here.scope if here is not None else self._alone(recorder)
+        scope = here.scope if here is not None else UsageScope(recorder)
         reason = known_word(drops, "usage.reason", self.reason, recorder.reasons)
         provider = of_type(drops, "gen_ai.provider.name", self.provider, str)
         model = of_type(drops, "gen_ai.request.model", self.model, str)
@@ -108,8 +106,3 @@ class ModelCall:
         scope.attribute(emit)
         if here is None:
             scope.close()
-
-    def _alone(self, recorder: Recorder) -> UsageScope:
-        scope = UsageScope(recorder)
-        scope.remote_trace_id = self.trace_id
-        return scope

@@ -168,6 +168,19 @@ def test_the_customer_is_the_one_of_where_the_span_began(usage_on: None, stub: A
     assert [span.attributes["usage.customer.id"] for span in recorded(stub)] == ["acme"]
 
 
+@pytest.mark.parametrize("kind", ["llm", "upstream"])
+def test_outside_of_any_request_it_is_a_root_in_the_trace_of_its_span(
+    usage_on: None, stub: AxiomStub, kind: str
+) -> None:
+    tracer = bridged(scopes=["shop"]).get_tracer("shop")
+    said = CALL if kind == "llm" else {"db.system.name": "sqlite"}
+    with tracer.start_as_current_span("call", kind=SpanKind.CLIENT, attributes=said) as span:
+        pass
+    (found,) = recorded(stub)
+    assert (found.attributes["usage.kind"], found.parent_span_id) == (kind, None)
+    assert found.trace_id == format(span.get_span_context().trace_id, "032x")
+
+
 def test_a_call_before_the_customer_is_known_waits_for_it(usage_on: None, stub: AxiomStub, tracer: Tracer) -> None:
     with usage.usage_span("job"):
         call(tracer)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanKind, StatusCode, use_span
 
 from ..attempt import UpstreamAttempt, UpstreamNaming
 from ..conventions import (
@@ -113,11 +114,13 @@ class UsageBridgeProcessor(SpanProcessor):
         if chosen.model_call(span):
             opened = OPEN.end(span)
             if opened is not None and not opened.within:
-                _record_model_call(recorder, span, opened)
+                with _its_trace(span, opened):
+                    _record_model_call(recorder, span, opened)
         elif chosen.call(span):
             opened = OPEN.end(span)
             if opened is not None:
-                _record_call(recorder, span, opened)
+                with _its_trace(span, opened):
+                    _record_call(recorder, span, opened)
 
     def shutdown(self) -> None:
         """Nothing: what was recorded is the pipeline's, which outlasts any provider."""
@@ -139,9 +142,16 @@ def _configured(names: frozenset[str]) -> Chosen:
     return Chosen(gen_ai=MODEL_CALLS in names, scopes=names - {MODEL_CALLS})
 
 
+def _its_trace(span: ReadableSpan, opened: OpenSpan) -> AbstractContextManager[object]:
+    """Makes a record that belongs to no request one of the trace that the span is in."""
+    context = span.get_span_context()
+    if opened.place is not None or context is None:
+        return nullcontext()
+    return use_span(NonRecordingSpan(context))
+
+
 def _record_model_call(recorder: Recorder, span: ReadableSpan, opened: OpenSpan) -> None:
     attributes = span.attributes or {}
-    context = span.get_span_context()
     started, ended = _times(span)
     ModelCall(
         provider=model_provider_of(attributes),
@@ -151,7 +161,6 @@ def _record_model_call(recorder: Recorder, span: ReadableSpan, opened: OpenSpan)
         own={**model_usage(attributes), "usage.llm.fallback_index": opened.model.fallback_index},
         started=started,
         ended=ended,
-        trace_id=context.trace_id.to_bytes(16) if context is not None else None,
     ).record(recorder, opened.place)
 
 
