@@ -5,20 +5,20 @@ Where it is missing the test is skipped, and fails if ``TESTS_SKIP_NOTHING`` is 
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
 
 def needed_program(name: str) -> str:
     """The path of a program."""
-    found = shutil.which(name)
-    if found is None:
-        _missing(f"the program {name} is not installed")
-    return str(found)
+    return shutil.which(name) or _missing(f"the program {name} is not installed")
 
 
 def needed_package(name: str) -> None:
@@ -27,11 +27,21 @@ def needed_package(name: str) -> None:
         _missing(f"the package {name} is not installed")
 
 
+def needed_module(name: str) -> ModuleType:
+    """A module of a library, which has to fit what else is installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        _missing(f"{name} cannot be imported: {error}")
+
+
 def needed_environment(python: Path) -> None:
     """The interpreter of an environment that ``make test`` sets up."""
     if not python.exists():
         _missing(f"there is no environment {python.parents[1].name}: make test sets it up")
 
 
-def _missing(what: str) -> None:
-    (pytest.fail if os.environ.get("TESTS_SKIP_NOTHING") else pytest.skip)(what)
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("TESTS_SKIP_NOTHING"):
+        pytest.fail(what)
+    pytest.skip(what)

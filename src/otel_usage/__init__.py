@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from .instrumentation.asgi import UsageMiddleware
     from .instrumentation.wsgi import UsageWSGIMiddleware
     from .keyed_hash import KeyedHash
+    from .model_calls import model_call
     from .pipeline import flush, health, instrument, uninstrument
     from .processors.allowlist import AllowlistSpanProcessor
+    from .processors.bridge import UsageBridgeProcessor
     from .processors.circuit_breaking import CircuitBreakingSpanProcessor
     from .recording import annotate, identify, meter, record_cache, record_limit, record_llm, reject
     from .resolver import Credentials, IdentityResolver
@@ -36,6 +38,7 @@ __all__ = [
     "FlushReport",
     "IdentityResolver",
     "KeyedHash",
+    "UsageBridgeProcessor",
     "UsageConfig",
     "UsageError",
     "UsageHealth",
@@ -51,6 +54,7 @@ __all__ = [
     "instrument",
     "meter",
     "metered",
+    "model_call",
     "read_customer_map",
     "record_cache",
     "record_limit",
@@ -71,8 +75,10 @@ _HOMES = {
     "resolver": ("Credentials", "IdentityResolver"),
     "instrumentation.asgi": ("UsageMiddleware",),
     "instrumentation.wsgi": ("UsageWSGIMiddleware",),
+    "model_calls": ("model_call",),
     "pipeline": ("flush", "health", "instrument", "uninstrument"),
     "processors.allowlist": ("AllowlistSpanProcessor",),
+    "processors.bridge": ("UsageBridgeProcessor",),
     "processors.circuit_breaking": ("CircuitBreakingSpanProcessor",),
     "recording": ("annotate", "identify", "meter", "record_cache", "record_limit", "record_llm", "reject"),
     "span": ("UsageSpan", "metered", "usage_span"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from .blocks import Block, begin, end, said
 from .error_type import type_name
 from .facts import UpstreamFacts, plain
 from .guard import guarded
@@ -19,7 +18,7 @@ from .ledger import Drops
 from .readable import UsageReadableSpan, seconds
 from .request import UsageRequest
 from .runtime import active
-from .scope import UsageScope, current
+from .scope import Recording, UsageScope, current
 
 if TYPE_CHECKING:
     from .baggage import Outgoing
@@ -63,34 +62,9 @@ _NOTHING_SAID: Final = (None, None, None)
 _KEYS: Final = ("usage.provider", "usage.operation", "usage.cache.status")
 
 
-@dataclass(slots=True, kw_only=True)
-class Naming(UpstreamNaming):
-    """A name for as long as something goes on, and what calls are named around that."""
-
-    around: UpstreamNaming | None
-    ended: bool = False
-
-
-NAMING: Final[ContextVar[UpstreamNaming | None]] = ContextVar("otel_usage.upstream", default=None)
-"""What is current, ended or not. Ask :func:`naming`."""
-
-
 def naming() -> UpstreamNaming | None:
     """The name that the surrounding ``with upstream(…)`` gives, or None."""
-    here = NAMING.get()
-    while isinstance(here, Naming) and here.ended:  # a task or thread that was started within may outlast it
-        here = here.around
-    return here
-
-
-@contextmanager
-def named(names: UpstreamNaming | None) -> Iterator[None]:
-    """Carry a name into another thread: calls within count for it. None: no name is around them."""
-    token = NAMING.set(names)
-    try:
-        yield
-    finally:
-        NAMING.reset(token)
+    return said(UpstreamNaming)
 
 
 class UpstreamAttempt:
@@ -102,19 +76,20 @@ class UpstreamAttempt:
         "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # by position, which costs less: one is made for each call
         self,
         recorder: Recorder,
         name: UpstreamNaming,
         method: str | None,
         host: str | None,
         began: tuple[int, int] | None = None,
+        place: Callable[[], Recording | None] = current,
     ) -> None:
         """``method`` and ``host`` are None for a call that is not HTTP or that no hook has seen. ``began`` is when it
-        began: nanoseconds since the epoch, and by the performance counter. None: now.
+        began: nanoseconds since the epoch, and by the performance counter. None: now. ``place`` says where it began.
         """
         self._started, self._start = began or (time.time_ns(), time.perf_counter_ns())
-        here = current()
+        here = place()
         self.recorder = recorder
         self.method = method
         self.host = host
@@ -155,14 +130,18 @@ class UpstreamAttempt:
         """The attempt, or the reading of its answer, raised."""
         self.error = type_name(error)
 
-    def finish(self) -> None:
-        """The last byte was read, or the answer was given up. A second call does nothing."""
+    def finish(self, duration: int | None = None) -> None:
+        """The last byte was read, or the answer was given up. A second call does nothing.
+
+        ``duration``: nanoseconds that it took. None: until now.
+        """
         if self._finished:
             return
         self._finished = True
         if self.expected is not None and self.received >= self.expected:  # a reader may stop at the last byte
             self.complete = True
-        duration = time.perf_counter_ns() - self._start
+        if duration is None:
+            duration = time.perf_counter_ns() - self._start
         if isinstance(self._scope, UsageRequest) and self._scope.closed_at is None:
             self._scope.upstream_duration += duration
             self._scope.upstream_received += self.received
@@ -222,40 +201,32 @@ class upstream:  # noqa: N801  # reads as a verb at its call site, as contextlib
     def __init__(self, provider: str, operation: str | None = None, *, cache_status: str | None = None) -> None:
         """``cache_status`` is what the cache in front of the call said, one of ``schema.CACHE_STATUSES``."""
         self._says = (provider, operation, cache_status)
-        self._block: _Block | None = None
+        self._block: Block | None = None
 
     def __enter__(self) -> None:
-        self._block = _Block(*self._says, owner=self, around=NAMING.get())
-        NAMING.set(self._block)
+        self._block = begin(self, _BlockNaming(*self._says))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        here, block = NAMING.get(), self._block
-        if isinstance(here, _Block) and here.owner is self:  # not so where a generator is closed in another context
-            NAMING.set(here.around)
-            block = here  # tasks and threads may share one `upstream`: each has a block of its own
-        if block is None:
-            return
-        block.ended = True
-        if block.attempts == 0:
-            _record(block, exc)
+        block = end(self, self._block)
+        if block is not None and isinstance(block.says, _BlockNaming) and block.says.attempts == 0:
+            _record(block.says, exc)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Block(Naming):
-    """One entering of :class:`upstream`."""
+class _BlockNaming(UpstreamNaming):
+    """The name of a block, which is an attempt itself where no hook sees any."""
 
-    owner: upstream
     began: tuple[int, int] = field(default_factory=lambda: (time.time_ns(), time.perf_counter_ns()))
 
 
 @guarded(None)
-def _record(block: _Block, error: BaseException | None) -> None:
+def _record(name: _BlockNaming, error: BaseException | None) -> None:
     recorder = active()
     if recorder is None:
         return
-    attempt = UpstreamAttempt(recorder, block, None, None, block.began)
+    attempt = UpstreamAttempt(recorder, name, None, None, name.began)
     attempt.complete = True
     if error is not None:
         attempt.failed(error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigError
-from .forms import WORD
+from .forms import BRIDGED, MODEL_CALLS, WORD
 from .hosts import HostPatterns
 from .keys import SHORTEST_SECRET, NamedKey, named_key
 from .named_callable import NamedCallable
@@ -95,6 +95,9 @@ class UsageConfig:
     """``USAGE_JOB_LIFETIME``: seconds after a job was enqueued, within which its attempts are the customer's."""
     providers: Mapping[str, str] = field(default_factory=dict)
     """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
+    bridge: frozenset[str] = frozenset()
+    """``USAGE_BRIDGE``: the spans of other instrumentations that become usage: ``gen_ai`` (model calls), and those of
+    instrumentation scopes that are named. Empty: none."""
     personal: frozenset[str] = frozenset()
     """``USAGE_PERSONAL``: the personal attributes that are recorded. Empty: none."""
     email_addresses: bool = False
@@ -181,10 +184,13 @@ class UsageConfig:
         _require(not keys or find_spec("itsdangerous"), "USAGE_BAGGAGE_KEY", None, _BAGGAGE_EXTRA)
 
     def _check_words(self) -> None:
-        for setting, words in (("reasons", self.reasons), ("auth_kinds", self.auth_kinds)):
+        for setting, words, form, accepts in (
+            ("reasons", self.reasons, WORD, _WORD_FORM), ("auth_kinds", self.auth_kinds, WORD, _WORD_FORM),
+            ("USAGE_BRIDGE", self.bridge, BRIDGED, _BRIDGE_FORM),
+        ):  # fmt: skip
             _require(not isinstance(words, str), setting, str(words), "a set of words")
             for word in words:
-                _require(isinstance(word, str) and WORD.fullmatch(word), setting, str(word), _WORD_FORM)
+                _require(isinstance(word, str) and form.fullmatch(word), setting, str(word), accepts)
 
     @property
     def proxy(self) -> TrustedProxy | None:
@@ -337,6 +343,7 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "USAGE_BAGGAGE_AUDIENCE": ("baggage_audience", _names),
     "USAGE_JOB_LIFETIME": ("job_lifetime", _seconds),
     "USAGE_PROVIDERS": ("providers", _pairs),
+    "USAGE_BRIDGE": ("bridge", _names),
     "USAGE_PERSONAL": ("personal", _names),
     "USAGE_EMAIL_ADDRESSES": ("email_addresses", _flag),
     "USAGE_OFFICIAL_ENCODER": ("official_encoder", _flag),
@@ -352,6 +359,9 @@ _NUMBERS: Final = (
 )  # fmt: skip
 _WORD_FORM: Final = "words of a-z, 0-9, _ and -, that begin with a letter and have 64 characters at most"
 _SPOOL_FORM: Final = "the absolute path of a directory, memory or off"
+_BRIDGE_FORM: Final = (
+    f"{MODEL_CALLS}, or the names of instrumentation scopes, such as opentelemetry.instrumentation.redis"
+)
 _DATASET: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _DATASET_FORM: Final = "a dataset's name: letters, digits, _ . - (at most 128)"
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")

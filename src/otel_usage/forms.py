@@ -20,6 +20,12 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 WORD: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 """A reason, a kind of authentication, a platform: what somebody has given a name in code."""
 
+MODEL_CALLS: Final = "gen_ai"
+"""What stands for model calls in ``USAGE_BRIDGE``, whichever instrumentation makes their spans."""
+
+BRIDGED: Final = re.compile(MODEL_CALLS + r"|[A-Za-z_][\w-]{0,63}(?:\.[\w/-]{1,63}){1,8}")
+"""What a bridge may be told to take: model calls, or an instrumentation scope by its name, which is a module's."""
+
 KEYED_HASH: Final = re.compile(rf"{KEY_ID.pattern}:[0-9a-f]{{32}}")
 """What :class:`~otel_usage.keyed_hash.KeyedHash` makes: the key's name and 16 bytes. No credential looks like it."""
 

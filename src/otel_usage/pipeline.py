@@ -19,6 +19,7 @@ from .exporters.redacting import Redactor
 from .guard import guarded, internal_errors, logger
 from .instrumentation.hooks import HookSet
 from .instrumentation.integrations import waiting
+from .instrumentation.tracing import bridge
 from .ledger import DropCounter
 from .processors.circuit_breaking import CircuitBreakingSpanProcessor
 from .recorder import Recorder
@@ -77,6 +78,7 @@ class Pipeline:
         activate(self.recorder)
         metrics.expose(self.health)
         self._hooks.install()
+        bridge()
         atexit.register(self.stop)
         wrapt.register_post_import_hook(self._end_with_multiprocessing, "multiprocessing.util")
 

@@ -11,16 +11,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from .attempt import naming
-from .facts import ModelFacts
 from .guard import guarded
 from .identity import UsageIdentity
-from .ids import new_span_id
-from .readable import UsageReadableSpan
+from .model_calls import ModelCall, model_naming
 from .request import UsageRequest
 from .runtime import active
 from .said import known_word, of_type
 from .schema import BY_KEY, CACHE_ANSWERS, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
-from .scope import UsageScope, current
+from .scope import current
 
 LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
@@ -165,56 +163,32 @@ def record_llm(
         output_tokens: Tokens of the completion. None: not told.
         max_tokens: The limit that was set. None: none.
         prompt_chars: Characters of the prompt.
-        stage: The step of the application that asked.
-        fallback_index: Which attempt it was in the chain of fallbacks, from 0.
+        stage: The step of the application that asked. None: as the surrounding ``model_call`` says.
+        fallback_index: Which attempt it was in the chain of fallbacks, from 0. None: as above.
         duration: Seconds that it took. Less than 0, or :data:`LONGEST_CALL` or more: not known, and recorded as 0.
         reason: How it ended, one of ``schema.REASONS`` or a registered reason.
     """
     recorder = active()
     if recorder is None:
         return
-    here = current()
-    scope = here.scope if here is not None else UsageScope(recorder)
-    known_reason = known_word(recorder.drops, "usage.reason", reason, recorder.reasons)
+    around = model_naming()
     end = time.time_ns()
     took = round(duration * 1e9) if 0.0 <= duration < LONGEST_CALL else 0
-    if here is not None:
-        trace_id, parent_id = here.ids
-        span_id = new_span_id()
-    else:
-        (trace_id, span_id), parent_id = scope.ids, b""
-    who = (
-        of_type(recorder.drops, "gen_ai.provider.name", provider, str),
-        of_type(recorder.drops, "gen_ai.request.model", model, str),
-    )
-    step = of_type(recorder.drops, "usage.llm.stage", stage, str)
-    own: dict[str, Any] = {
-        "gen_ai.usage.input_tokens": input_tokens,
-        "gen_ai.usage.output_tokens": output_tokens,
-        "gen_ai.request.max_tokens": max_tokens,
-        "usage.llm.prompt_chars": prompt_chars,
-        "usage.llm.fallback_index": fallback_index,
-    }
-
-    def emit(identity: UsageIdentity) -> None:
-        recorder.emit(
-            UsageReadableSpan(
-                recorder.maker,
-                ModelFacts(*who, step, known_reason, scope.template),
-                identity,
-                scope.inherited() | own,
-                trace_id,
-                span_id,
-                parent_id,
-                end - took,
-                end,
-                scope.made_id,
-            )
-        )
-
-    scope.attribute(emit)
-    if here is None:
-        scope.close()
+    ModelCall(
+        provider=provider,
+        model=model,
+        stage=around.stage if stage is None else stage,
+        reason=reason,
+        own={
+            "gen_ai.usage.input_tokens": input_tokens,
+            "gen_ai.usage.output_tokens": output_tokens,
+            "gen_ai.request.max_tokens": max_tokens,
+            "usage.llm.prompt_chars": prompt_chars,
+            "usage.llm.fallback_index": around.fallback_index if fallback_index is None else fallback_index,
+        },
+        started=end - took,
+        ended=end,
+    ).record(recorder, current())
 
 
 def _event(event: UsageEvent, facts: dict[str, Any], values: tuple[str, ...] | None = None) -> None:

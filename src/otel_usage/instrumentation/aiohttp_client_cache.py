@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..attempt import NAMING
+from ..attempt import naming
 from ..guard import guarded
 from .hooks import Function, Hook
 from .lookups import CacheLookup, lookup, stored
@@ -44,8 +44,8 @@ def _begun(options: Mapping[str, Any]) -> CacheLookup | None:
 
 @guarded(None)
 def _noted(actions: Any) -> None:
-    looking = NAMING.get()
-    if isinstance(looking, CacheLookup) and not looking.ended and not actions.skip_read:
+    looking = naming()
+    if isinstance(looking, CacheLookup) and not actions.skip_read:
         looking.asked()
 
 

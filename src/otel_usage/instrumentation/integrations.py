@@ -119,6 +119,7 @@ INTEGRATIONS: Final = (
         ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base"),
         ("aiohttp",),
     ),
+    Integration("OpenTelemetry", Role.GROUND, "opentelemetry-api", "tracing", ("opentelemetry.trace",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),

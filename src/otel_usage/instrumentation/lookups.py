@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from ..attempt import NAMING, Naming, UpstreamNaming, naming
+from ..attempt import UpstreamNaming, naming
+from ..blocks import Block, begin, end
 from ..facts import provider_of
 from ..guard import guarded
 from ..schema import CACHE_STATUSES, UsageEvent
@@ -29,10 +30,13 @@ def stored(status_code: int, *, stale: bool) -> str:
 
 
 @dataclass(slots=True, kw_only=True)
-class CacheLookup(Naming):
+class CacheLookup(UpstreamNaming):
     """A call through a cache, for the length of a ``with`` block."""
 
     recorder: Recorder
+    around: UpstreamNaming | None
+    """What names the calls around it, if anything does."""
+    block: Block | None = None
     called: bool = False
     """Whether the cache has turned to whom it stands in front of, where it is known to and no hook may have seen it."""
     answer: tuple[str | None, str] | None = None
@@ -50,16 +54,14 @@ class CacheLookup(Naming):
             self.answer = host, status
 
     def __enter__(self) -> CacheLookup:
-        NAMING.set(self)
+        self.block = begin(self, self)
         return self
 
     @guarded(None)
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.ended = True
-        if NAMING.get() is self:  # not so where a coroutine is closed in another context
-            NAMING.set(self.around)
+        end(self, self.block)
         if self.around is not None:
             self.around.attempts += self.attempts or self.answer is not None
         if self.answer is not None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ..attempt import NAMING
+from ..attempt import UpstreamNaming, naming
+from ..blocks import last_said
 from ..guard import guarded
 from .hooks import Function, Hook
 from .lookups import MISS, STALE, CacheLookup, lookup, stored
@@ -52,7 +53,7 @@ def _resend_async(original: Function) -> Function:
 @guarded(None)
 def _calling(actions: Any) -> CacheLookup | None:
     # Of a call in the background: how it was named when that was started, which by now may be over.
-    within = NAMING.get()
+    within = last_said(UpstreamNaming)
     calling = lookup(names=within)
     if calling is None:
         return None
@@ -65,7 +66,7 @@ def _calling(actions: Any) -> CacheLookup | None:
 
 @guarded(None)
 def _served_stale(request: Any, actions: Any, cached_response: Any) -> None:
-    looking = NAMING.get()
+    looking = naming()
     if isinstance(looking, CacheLookup):
         looking.answered(_host(request), stored(cached_response.status_code, stale=True))
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..attempt import named, naming
+from .. import blocks
 from ..guard import guarded
 from ..scope import Recording, current, enter, inherited, leave
 from .hooks import Function, Hook
@@ -39,7 +39,7 @@ def _inherit(thread: Any) -> None:
     # A thread that was made a daemon serves the whole process. One that is started by a daemon is one by inheritance.
     made_daemon = thread.daemon and not threading.current_thread().daemon
     foreign = made_daemon or thread.name.startswith(OUR_THREADS) or type(thread).__module__ in _POOLS
-    if not foreign and (current() or naming()):
+    if not foreign and (current() or blocks.here()):
         thread.run = _run_once(thread, _carrying(thread.run, as_seen=inherited))
 
 
@@ -58,7 +58,7 @@ def _submit(original: Function) -> Function:
         ours = carried(fn)
         outside = enter(None)  # a thread that the pool starts for this task will serve others
         try:
-            with named(None):
+            with blocks.carried(None):
                 return original(self, ours, *args, **kwargs)
         finally:
             leave(outside)
@@ -69,12 +69,12 @@ def _submit(original: Function) -> Function:
 def _carrying(
     function: Callable[..., Any], as_seen: Callable[[Recording], Recording] | None = None
 ) -> Callable[..., Any]:
-    """``function``, to be called where the request and the name of its calls are what they are here.
+    """``function``, to be called where the request, and what is said of its calls, are what they are here.
 
     ``as_seen``: how the request looks from there. None: as it does from here.
     """
-    here, names = current(), naming()
-    if here is None and names is None:
+    here, block = current(), blocks.here()
+    if here is None and block is None:
         return function
     if here is not None and as_seen is not None:
         here = as_seen(here)
@@ -82,7 +82,7 @@ def _carrying(
     def run(*args: Any, **kwargs: Any) -> Any:
         token = enter(here)
         try:
-            with named(names):
+            with blocks.carried(block):
                 return function(*args, **kwargs)
         finally:
             leave(token)
