@@ -158,8 +158,8 @@ class UsageRequest(UsageScope):
         self.sent += size
 
     def failed(self, error: BaseException) -> None:
-        """The application raised."""
-        if self.closed_at is not None:
+        """The application raised. Of several errors, the first is why: others are what a framework made of it."""
+        if self.closed_at is not None or self.error is not None:
             return
         self.error = type_name(error)
         self.interrupted = not isinstance(error, (Exception, SystemExit, KeyboardInterrupt))

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
+HYPERCORN: Final = ("hypercorn", "{app}:app", "--bind", "127.0.0.1:{port}")
 GUNICORN: Final = (
     "gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "32",
 )  # fmt: skip
@@ -74,6 +75,13 @@ STACKS: Final = (
         environment={"TRACING": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,asgi"},
     ),
     Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Litestar", "uvicorn", "litestar_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Quart", "uvicorn", "quart_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>"),
+    Stack("Quart", "hypercorn", "quart_app", HYPERCORN, "/items/<int:n>", "/inner/<m>/items/<int:n>"),
+    Stack(
+        "BlackSheep", "uvicorn", "blacksheep_app", UVICORN, "/items/{int:n}", "/inner/{m}/items/{int:n}",
+        cannot={"method not allowed": "BlackSheep answers 404 where only other methods have the path"},
+    ),
     Stack(
         "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
     ),

@@ -171,12 +171,12 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
     *parents, name = hook.path.split(".")
     for parent in parents:
         holder = getattr(holder, parent)
-    original, ours = vars(holder)[name], hook_set(hook)
+    original, ours, own = inspect.getattr_static(holder, name), hook_set(hook), name in vars(holder)
     ours.install()
     try:
         found = vars(holder)[name]
         assert found is not original
-        assert found.__wrapped__ is original
+        assert found.__wrapped__ is (original.__func__ if isinstance(original, staticmethod) else original)
         assert (found.__module__, found.__qualname__) == (original.__module__, original.__qualname__)
         assert inspect.iscoroutinefunction(found) == inspect.iscoroutinefunction(original), "servers ask"
         assert inspect.signature(found) == inspect.signature(original)
@@ -187,7 +187,31 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
         inspect.signature(found, follow_wrapped=False).bind(*unnamed, **named)
     finally:
         ours.remove()
-    assert vars(holder)[name] is original
+    assert inspect.getattr_static(holder, name) is original
+    assert (name in vars(holder)) is own
+
+
+def test_what_is_inherited_from_a_compiled_class_is_its_heirs_own(library: Import) -> None:
+    module, ours = library(), hooks(library, "Child.keys")
+    module.Child = type("Child", (dict,), {})  # type: ignore[attr-defined]
+    child = module.Child(x=1)
+    for _ in range(2):
+        ours.install()
+        assert child.keys() == ["ours", "x"]
+        assert list({"y": 1}.keys()) == ["y"]
+        ours.remove()
+        assert list(child.keys()) == ["x"]
+        assert "keys" not in vars(module.Child)
+
+
+def test_a_wrapper_above_such_a_one_stays(library: Import) -> None:
+    module, ours = library(), hooks(library, "Child.keys")
+    module.Child = type("Child", (dict,), {})  # type: ignore[attr-defined]
+    ours.install()
+    wrapt.wrap_function_wrapper(module, "Child.keys", says("theirs"))
+    assert module.Child(x=1).keys() == ["theirs", "ours", "x"]
+    ours.remove()
+    assert module.Child(x=1).keys() == ["theirs", "x"]
 
 
 @pytest.mark.parametrize("kind", ["mock", "bound method", "partial method", "class method"])

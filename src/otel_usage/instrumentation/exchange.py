@@ -182,6 +182,12 @@ class WebSocketExchange(Exchange):
         super().close()
 
     @guarded(None)
+    def failed(self, error: BaseException) -> None:
+        """As for HTTP. What an application had still to say to a client that has closed is no failure."""
+        if not (self.request.complete and isinstance(error, OSError)):
+            self.request.failed(error)
+
+    @guarded(None)
     def _received(self, message: Message) -> None:
         if self._closed:
             return
@@ -229,7 +235,7 @@ class WebSocketExchange(Exchange):
             self.request.response_sent(len(message.get("body", b"")))
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
-            self.request.complete = True
+            self.request.complete = self.request.error is None  # else a framework closes what nobody handled
             self.request.response_sent(0)
             self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 

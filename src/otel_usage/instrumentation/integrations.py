@@ -44,6 +44,15 @@ INTEGRATIONS: Final = (
     Integration("Starlette", Role.SERVER, "starlette", "starlette", ("starlette.applications", "starlette.routing")),
     Integration("FastAPI", Role.SERVER, "fastapi", "starlette", ("fastapi.applications", "fastapi.routing")),
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
+    Integration(
+        "Litestar", Role.SERVER, "litestar", "litestar",
+        ("litestar.app", "litestar._asgi.asgi_router", "litestar.middleware._internal.exceptions.middleware"),
+    ),
+    Integration("Quart", Role.SERVER, "quart", "quart", ("quart.app",)),
+    Integration(
+        "BlackSheep", Role.SERVER, "blacksheep", "blacksheep",
+        ("blacksheep.server.application", "blacksheep.server.routing", "blacksheep.server.websocket"),
+    ),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
@@ -54,7 +63,7 @@ INTEGRATIONS: Final = (
     Integration("uvicorn", Role.GROUND, "uvicorn", "peers", ("uvicorn.middleware.proxy_headers",)),
     Integration("waitress", Role.GROUND, "waitress", "peers", ("waitress.proxy_headers",)),
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
-)
+)  # fmt: skip
 
 
 def waiting(integrations: Iterable[Integration] = INTEGRATIONS) -> Mapping[str, HooksOf]:
