@@ -176,15 +176,16 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
     try:
         found = vars(holder)[name]
         assert found is not original
-        assert found.__wrapped__ is (original.__func__ if isinstance(original, staticmethod) else original)
-        assert (found.__module__, found.__qualname__) == (original.__module__, original.__qualname__)
-        assert inspect.iscoroutinefunction(found) == inspect.iscoroutinefunction(original), "servers ask"
-        assert inspect.signature(found) == inspect.signature(original)
+        new, old = (each.__func__ if isinstance(each, staticmethod) else each for each in (found, original))
+        assert new.__wrapped__ is old
+        assert (new.__module__, new.__qualname__) == (old.__module__, old.__qualname__)
+        assert inspect.iscoroutinefunction(new) == inspect.iscoroutinefunction(old), "servers ask"
+        assert inspect.signature(new) == inspect.signature(old)
         assert not isinstance(found, wrapt.ObjectProxy), "it would take longer, and be `unwrap`'s to take"
-        parameters = inspect.signature(original).parameters.values()
+        parameters = inspect.signature(old).parameters.values()
         named = {each.name: None for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
         unnamed = [None for each in parameters if each.kind is each.POSITIONAL_ONLY]
-        inspect.signature(found, follow_wrapped=False).bind(*unnamed, **named)
+        inspect.signature(new, follow_wrapped=False).bind(*unnamed, **named)
     finally:
         ours.remove()
     assert inspect.getattr_static(holder, name) is original

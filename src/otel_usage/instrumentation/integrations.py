@@ -53,6 +53,13 @@ INTEGRATIONS: Final = (
         "BlackSheep", Role.SERVER, "blacksheep", "blacksheep",
         ("blacksheep.server.application", "blacksheep.server.routing", "blacksheep.server.websocket"),
     ),
+    Integration(
+        "Strawberry GraphQL", Role.SERVER, "strawberry-graphql", "strawberry",
+        (
+            "strawberry.asgi", "strawberry.http.async_base_view", "strawberry.http.sync_base_view",
+            "strawberry.schema.schema",
+        ),
+    ),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
