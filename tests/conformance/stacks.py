@@ -34,6 +34,9 @@ from typing import Final
 
 UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
 HYPERCORN: Final = ("hypercorn", "{app}:app", "--bind", "127.0.0.1:{port}")
+GRANIAN: Final = (
+    "granian", "{app}:app", "--interface", "asgi", "--port", "{port}", "--log-level", "warning",
+)  # fmt: skip
 GUNICORN: Final = (
     "gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "32",
 )  # fmt: skip
@@ -74,7 +77,11 @@ STACKS: Final = (
         variant="its own telemetry on",
         environment={"TRACING": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,asgi"},
     ),
+    Stack("FastAPI", "hypercorn", "fastapi_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("FastAPI", "granian", "fastapi_app", GRANIAN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Starlette", "hypercorn", "starlette_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Starlette", "granian", "starlette_app", GRANIAN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("Litestar", "uvicorn", "litestar_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("Quart", "uvicorn", "quart_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>"),
     Stack("Quart", "hypercorn", "quart_app", HYPERCORN, "/items/<int:n>", "/inner/<m>/items/<int:n>"),

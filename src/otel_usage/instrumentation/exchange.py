@@ -198,7 +198,7 @@ class WebSocketExchange(Exchange):
                 return
             self.request.response_sent(0)  # the connection has lasted until now
             self.request.client_gone = _is_loss(message) or self.request.status is None
-            self.request.complete = not self.request.client_gone
+            self.request.complete = not self.request.client_gone and self.request.error is None
 
     async def send(self, message: Message) -> None:
         """As for HTTP."""
@@ -235,9 +235,10 @@ class WebSocketExchange(Exchange):
             self.request.response_sent(len(message.get("body", b"")))
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
-            self.request.complete = self.request.error is None  # else a framework closes what nobody handled
             self.request.response_sent(0)
-            self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
+            if self.request.error is None:  # else a framework closes what nobody has handled, with a code that it likes
+                self.request.complete = True
+                self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 
 
 _REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011: "server_error"}

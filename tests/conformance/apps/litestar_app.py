@@ -8,6 +8,7 @@ from litestar.background_tasks import BackgroundTask
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
 from litestar.response import Redirect, ServerSentEvent, Stream
 from setting import CHUNK, PAUSE, SECRET, UPSTREAM
 
@@ -20,7 +21,7 @@ async def hello() -> str:
 
 
 @get("/items/{n:int}", sync_to_thread=True)
-def item(n: int) -> dict[str, int]:
+def item(n: FromPath[int]) -> dict[str, int]:
     return {"n": n}
 
 
@@ -40,7 +41,7 @@ async def moved() -> Redirect:
 
 
 @get("/status/{code:int}")
-async def status(code: int) -> Response[str]:
+async def status(code: FromPath[int]) -> Response[str]:
     return Response("as you wish", status_code=code)
 
 
@@ -84,7 +85,7 @@ async def slow() -> str:
 
 
 @get("/as/{customer:str}", media_type=MediaType.TEXT)
-async def as_customer(customer: str) -> str:
+async def as_customer(customer: FromPath[str]) -> str:
     await asyncio.sleep(PAUSE)
     usage.identify(customer_id=customer, tier=1)
     await asyncio.sleep(PAUSE)
@@ -97,12 +98,12 @@ async def authenticated(connection: ASGIConnection, _: BaseRouteHandler) -> None
 
 
 @get("/deep/{customer:str}", guards=[authenticated])
-async def deep(customer: str) -> str:
+async def deep(customer: FromPath[str]) -> str:
     return customer
 
 
 @get("/thread/{customer:str}", sync_to_thread=True)
-def thread(customer: str) -> str:
+def thread(customer: FromPath[str]) -> str:
     worker = threading.Thread(target=usage.identify, kwargs={"customer_id": customer, "tier": 1})
     worker.start()
     worker.join()
@@ -124,7 +125,7 @@ async def afterwards() -> None:
 
 
 @get("/background/{customer:str}")
-async def background(customer: str) -> Response[str]:
+async def background(customer: FromPath[str]) -> Response[str]:
     usage.identify(customer_id=customer, tier=1)
     return Response(customer, background=BackgroundTask(afterwards))
 
@@ -148,7 +149,7 @@ async def events() -> ServerSentEvent:
 
 
 @get("/items/{n:int}")
-async def inner_item(m: str, n: int) -> dict[str, int]:
+async def inner_item(m: FromPath[str], n: FromPath[int]) -> dict[str, int]:
     return {m: n}
 
 
