@@ -13,7 +13,7 @@ An app is a module that imports ``setting`` and serves what follows, in its fram
 ``GET /broken``        raises ``RuntimeError(SECRET)``, which nobody handles
 ``GET /stream``        five chunks of 1,000 bytes, with pauses
 ``GET /stream-broken`` one such chunk, then raises ``RuntimeError(SECRET)``
-``GET /forever``       such chunks until the client has left
+``GET /forever``       such chunks until the client has left, or for three seconds at least
 ``GET /slow``          answers after half a second
 ``GET /as/{customer}`` ``identify(customer_id=…)`` in the handler, on both sides of a pause, then answers the customer
 ``GET /deep/{customer}`` the same from where the framework lets applications authenticate: a middleware or dependency

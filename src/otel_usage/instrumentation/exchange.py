@@ -18,6 +18,7 @@ from ..baggage import NOTHING
 from ..guard import guarded, report
 from ..request import UsageRequest
 from .carrier import headers_of, peer_of
+from .listening import Listening
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -29,6 +30,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _BAGGAGE: Final = b"baggage"
+
+_OF_BODIES: Final = (b"content-length", b"transfer-encoding")
+"""The headers of requests that have a body."""
+
+_STREAM: Final = 2
+"""Parts of a response that make it a stream. A single one with an end behind it is what middlewares make of any."""
 
 
 def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) -> Attribution | None:
@@ -46,7 +53,7 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
 class Exchange:
     """One HTTP request and its response, as their messages pass by."""
 
-    __slots__ = ("_closed", "_ending", "_receive", "_send", "request")
+    __slots__ = ("_asked", "_closed", "_ending", "_heard", "_listening", "_parts", "_receive", "_send", "request")
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         sent = scope["headers"]
@@ -58,13 +65,23 @@ class Exchange:
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
         self._ending = False
         self._closed = False
+        self._asked = False
+        self._heard = not any(name in _OF_BODIES for name, _ in sent)
+        self._parts = 0
+        self._listening: Listening | None = None
         self._receive = receive
         self._send = send
 
     async def receive(self) -> Message:
         """The next message of the client, counted."""
         self.request.works_here()
-        message = await self._receive()
+        if self._listening is not None:
+            return await self._listening.next()
+        self._asked = True
+        try:
+            message = await self._receive()
+        finally:
+            self._asked = False
         self._received(message)
         return message
 
@@ -78,7 +95,7 @@ class Exchange:
             kind = message["type"]
             if kind == "http.response.body":
                 if message.get("more_body", False):
-                    request.works_here()
+                    self._streaming()
                 else:
                     self._ending = True
                 size = 0
@@ -115,6 +132,16 @@ class Exchange:
             # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
             request.response_sent(0 if request.method == "HEAD" else size)
 
+    def _streaming(self) -> None:
+        """More of the body will follow. Most applications ask meanwhile whether their client is still there."""
+        self.request.works_here()
+        if not self._asked:
+            self._parts += 1
+            # Not where a body is on its way, or waits for the application to ask for it (RFC 9110, section 10.1.1).
+            if self._parts == _STREAM and self._heard:
+                with suppress(RuntimeError):  # not asyncio's loop
+                    self._listening = Listening(self._receive, self._received)
+
     @guarded(None)
     def failed(self, error: BaseException) -> None:
         """The application raised."""
@@ -125,6 +152,8 @@ class Exchange:
         if self._closed:
             return
         self._closed = True
+        if self._listening is not None:
+            self._listening.stop()
         try:
             self.request.close()
         except Exception as error:
@@ -146,6 +175,7 @@ class Exchange:
             return
         if message["type"] == "http.request":
             self.request.received += len(message.get("body", b""))
+            self._heard = not message.get("more_body", False)
         elif message["type"] == "http.disconnect" and not self._ending:
             # After a response it is what every server says, be the client there or not.
             self.request.client_gone = True
