@@ -7,7 +7,7 @@ AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-quick footprint chaos fuzz audit docs clean
+.PHONY: help demo test lint format bench bench-quick footprint conformance chaos fuzz audit docs clean
 
 help: ## Show these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -43,6 +43,12 @@ bench-quick: $(VENV)/.dev ## Fails if a request costs more than is stated: a min
 footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
 	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some nine minutes"
 	@$(BIN)/python -m benchmarks.footprint --into-docs
+
+conformance: $(VENV)/.dev ## Every case with every library: what docs/support.md says
+	@echo "make conformance: some ten minutes, into docs/support.md"
+	@mkdir -p build && rm -f build/conformance.jsonl
+	@CONFORMANCE_RECORD=build/conformance.jsonl $(BIN)/python -m pytest -q tests/conformance
+	@$(BIN)/python -m tests.conformance.table build/conformance.jsonl docs/support.md
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour
 	@echo "make chaos: every fault against otel_usage, BatchSpanProcessor, logfire and apitally; then ten minutes of outage"

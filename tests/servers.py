@@ -18,6 +18,9 @@ import uvicorn
 import waitress
 
 APPS: Final = Path(__file__).parent / "apps"
+_DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_SLOW: Final = "anthropic,google-genai,langchain,openai"
+"""Instrumentations that take a process six seconds to load, for clients that none of these programs has."""
 PROGRAMS: Final = Path(sys.executable).parent
 
 
@@ -29,31 +32,28 @@ def free_port() -> int:
 
 
 @contextmanager
-def server_process(
-    command: Sequence[str], port: int, tmp_path: Path, folder: Path = APPS, **environment: str
-) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run a program of this Python's environment in a folder of applications, with hardly anything in its environment,
-    until it listens. Yields the process and its log. Whatever is left of its session is killed at the end.
+def program_process(
+    command: Sequence[str], log: Path, directory: Path = APPS, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program of this Python's environment in a directory, with hardly anything in its environment. Whatever is
+    left of its session is killed at the end.
     """
     env = {
         "PATH": f"{PROGRAMS}{os.pathsep}{os.defpath}",
         "PYTHONDONTWRITEBYTECODE": "1",
         **{name: os.environ[name] for name in ("PYTHONPATH", "XDG_STATE_HOME") if name in os.environ},
         **environment,
+        _DISABLED: ",".join(filter(None, (_SLOW, environment.get(_DISABLED)))),
     }
-    log = tmp_path / f"{command[0]}-{port}.log"
     whole = [str(PROGRAMS / command[0]), *command[1:]]
     with (
         log.open("ab") as output,
-        subprocess.Popen(whole, env=env, cwd=folder, stdout=output, stderr=output, start_new_session=True) as process,
+        subprocess.Popen(
+            whole, env=env, cwd=directory, stdout=output, stderr=output, start_new_session=True
+        ) as process,
     ):
         try:
-            deadline = time.monotonic() + 30
-            while not listens(port):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.02)
-            yield process, log
+            yield process
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -61,6 +61,21 @@ def server_process(
                     process.wait(15)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # of its own session: nothing else is in it
+
+
+@contextmanager
+def server_process(
+    command: Sequence[str], port: int, tmp_path: Path, directory: Path = APPS, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run a program as :func:`program_process` does, until it listens. Yields the process and its log."""
+    log = tmp_path / f"{Path(command[0]).name}-{port}.log"
+    with program_process(command, log, directory, **environment) as process:
+        deadline = time.monotonic() + 30
+        while not listens(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        yield process, log
 
 
 def listens(port: int) -> bool:

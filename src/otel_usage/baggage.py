@@ -13,16 +13,12 @@ from urllib.parse import quote, unquote_plus
 from opentelemetry import baggage
 from opentelemetry.context import Context, attach, detach, get_current
 
-from .attribution import LONGEST_TOKEN, Attribution, AttributionSigner, Refusal
+from .attribution import CUSTOMER, PLAN, TIER, Attribution, AttributionSigner, Refusal
 from .guard import guarded
 from .hosts import HostPatterns
 from .identity import UsageIdentity
 from .ledger import DropCounter
-from .schema import BY_KEY
 
-CUSTOMER: Final = "usage.customer.id"
-TIER: Final = "usage.tier"
-PLAN: Final = "usage.plan"
 SIGNATURE: Final = "usage.signature"
 
 MEMBERS: Final = frozenset({CUSTOMER, TIER, PLAN, SIGNATURE})
@@ -89,7 +85,7 @@ class UsageBaggage:
         found: Attribution | Refusal = Refusal.FORGED
         if len(members) == len(ours) and SIGNATURE in members:
             found = self._signer.verify(members.pop(SIGNATURE))
-        if isinstance(found, Attribution) and not _agree(members, _plain(found.identity)):
+        if isinstance(found, Attribution) and not _agree(members, found.members):
             found = Refusal.FORGED
         if isinstance(found, Refusal):
             self._drops.add(f"baggage:{found}")
@@ -97,21 +93,12 @@ class UsageBaggage:
         return found
 
     def _members(self, attribution: Attribution, audience: str) -> str:
-        plain = _plain(attribution.identity)
-        # What could not leave as an attribute is no customer's name, and would not be believed.
-        sound = all(BY_KEY[name].accept(value) is not None for name, value in plain.items())
-        token = self._signer.sign(attribution, audience) if sound else None
-        if token is None or len(token) > LONGEST_TOKEN:
+        token = self._signer.tell(attribution, audience)
+        if token is None:
             self._drops.add("baggage:untold")
             return ""
-        members = (f"{name}={quote(str(value), safe='')}" for name, value in plain.items())
+        members = (f"{name}={quote(str(value), safe='')}" for name, value in attribution.members.items())
         return ",".join((*members, f"{SIGNATURE}={token}"))
-
-
-def _plain(identity: UsageIdentity) -> dict[str, str | int]:
-    """The members that anybody can read."""
-    facts = {CUSTOMER: identity.customer_id, TIER: identity.tier, PLAN: identity.plan}
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _agree(members: dict[str, str], signed: dict[str, str | int]) -> bool:

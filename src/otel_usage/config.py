@@ -83,14 +83,16 @@ class UsageConfig:
     """``USAGE_TRUSTED_PROXY``: what stands in front of the service, whose headers are believed; by hand a
     :class:`~otel_usage.trusted_proxy.TrustedProxy` or the variable's text. None: nothing does."""
     baggage_key: str | None = field(default=None, repr=False)
-    """``USAGE_BAGGAGE_KEY``: signs the customer's way to services of one's own; ``id:secret``, or several, separated by
-    commas: the first signs, all verify. None: customers stay here, and none that come are believed."""
+    """``USAGE_BAGGAGE_KEY``: signs the customer's way to services and jobs of one's own; ``id:secret``, or several,
+    separated by commas: the first signs, all verify. None: customers stay here, and none that come are believed."""
     baggage_hosts: frozenset[str] = frozenset()
     """``USAGE_BAGGAGE_HOSTS``: services of one's own, which calls tell the customer: ``pricing.internal``,
     ``*.svc.cluster.local:8080``. Without a port: on any. Empty: none."""
     baggage_audience: frozenset[str] = frozenset()
     """``USAGE_BAGGAGE_AUDIENCE``: the hosts by which services of one's own call this one, as above. A customer that is
     meant for another host is not believed. Empty: none is."""
+    job_lifetime: float = 7 * 86400.0
+    """``USAGE_JOB_LIFETIME``: seconds after a job was enqueued, within which its attempts are the customer's."""
     providers: Mapping[str, str] = field(default_factory=dict)
     """``USAGE_PROVIDERS``: host, without port, to provider name. ``*.example.com`` stands for every host below it."""
     personal: frozenset[str] = frozenset()
@@ -272,6 +274,11 @@ def _flag(name: str, value: str) -> bool:
     return value == "1"
 
 
+def _seconds(name: str, value: str) -> float:
+    _require(_WHOLE.fullmatch(value), name, value, "a whole number of seconds above 0")
+    return float(value)
+
+
 def _protocol(name: str, value: str) -> OtlpProtocol:
     names = [protocol.value for protocol in OtlpProtocol]
     _require(value in names, name, value, " or ".join(names))
@@ -328,6 +335,7 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
     "USAGE_BAGGAGE_KEY": ("baggage_key", _text),
     "USAGE_BAGGAGE_HOSTS": ("baggage_hosts", _names),
     "USAGE_BAGGAGE_AUDIENCE": ("baggage_audience", _names),
+    "USAGE_JOB_LIFETIME": ("job_lifetime", _seconds),
     "USAGE_PROVIDERS": ("providers", _pairs),
     "USAGE_PERSONAL": ("personal", _names),
     "USAGE_EMAIL_ADDRESSES": ("email_addresses", _flag),
@@ -339,8 +347,8 @@ VARIABLES: Final[dict[str, tuple[str, Callable[[str, str], object]]]] = {
 """Environment variable to the field it sets and the function that reads it."""
 
 _NUMBERS: Final = (
-    "spool_bytes", "spool_memory_bytes", "spool_age", "queue_size", "batch_size", "schedule_delay", "export_timeout",
-    "shutdown_timeout",
+    "job_lifetime", "spool_bytes", "spool_memory_bytes", "spool_age", "queue_size", "batch_size", "schedule_delay",
+    "export_timeout", "shutdown_timeout",
 )  # fmt: skip
 _WORD_FORM: Final = "words of a-z, 0-9, _ and -, that begin with a letter and have 64 characters at most"
 _SPOOL_FORM: Final = "the absolute path of a directory, memory or off"
@@ -354,6 +362,7 @@ _PEPPER_FORM: Final = f"{_SECRET_FORM}, not counting the name of its key before 
 _BAGGAGE_KEY_FORM: Final = f"{_PEPPER_FORM}; or several of them, separated by commas, each of another name"
 _BAGGAGE_EXTRA: Final = "a key where itsdangerous is installed: pip install 'otel-usage[baggage]'"
 _AXIOM_PROTOCOL_FORM: Final = "http/protobuf for Axiom; grpc needs USAGE_OTLP_ENDPOINT"
+_WHOLE: Final = re.compile(r"0*[1-9][0-9]{0,9}")
 _NOT_IN_URL: Final = re.compile(r"[@?#\\\s\x00-\x1f\x7f\ud800-\udfff]")
 _HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.-]+")
 

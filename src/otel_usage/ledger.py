@@ -142,7 +142,7 @@ class Ledger:
 
 
 _KEY: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
-_PREFIXES: Final = frozenset({"baggage", "distinct", "event", "identify", "redacted", "span"})
+_PREFIXES: Final = frozenset({"baggage", "distinct", "event", "identify", "job", "redacted", "span"})
 """What has happened, in names that are counted as ``prefix:key``."""
 
 

@@ -7,12 +7,13 @@ from typing import Final
 
 from opentelemetry.sdk.resources import Resource
 
-from .attribution import AttributionSigner
+from .attribution import AttributionSigner, Purpose
 from .baggage import UsageBaggage
 from .config import FlushMode, UsageConfig
 from .errors import ConfigError
 from .guard import report
 from .hosts import HostPatterns
+from .jobs import UsageJobs
 from .keyed_hash import KeyedHash
 from .ledger import DropCounter
 from .maker import SpanMaker
@@ -61,6 +62,15 @@ class Recorder:
         self.baggage = UsageBaggage(
             AttributionSigner(config.baggage_keys, HostPatterns("USAGE_BAGGAGE_AUDIENCE", config.baggage_audience)),
             HostPatterns("USAGE_BAGGAGE_HOSTS", config.baggage_hosts),
+            drops,
+        )
+        self.jobs: Final = UsageJobs(
+            AttributionSigner(
+                config.baggage_keys,
+                HostPatterns("", ()),  # a job names its audience itself
+                purpose=Purpose.JOB,
+                lifetime=config.job_lifetime,
+            ),
             drops,
         )
         self.proxy = config.proxy

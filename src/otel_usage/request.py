@@ -67,7 +67,6 @@ class UsageRequest(UsageScope):
     given_id: str | None = None
     """The request's id, as a declared proxy gave it. None: it was made here."""
     _place: tuple[tuple[str, str], ...] = ()
-    _parent: tuple[bytes, bytes] | None = None
     _proxied: ProxyFacts | None = None
     _whose: UsageIdentity = UNKNOWN
     _asked: bool = False
@@ -104,9 +103,7 @@ class UsageRequest(UsageScope):
         if "traceparent" in headers:
             self.remote_trace_id = trace_id_of(headers["traceparent"])
         if attribution is not None:
-            self._parent = attribution.trace_id, attribution.span_id
-            self.remote_trace_id = attribution.trace_id
-            self.identity = attribution.identity
+            self.vouched(attribution)
         if method == "OPTIONS":
             self.preflight = "access-control-request-method" in headers
         if recorder.proxy is not None:
@@ -239,11 +236,6 @@ class UsageRequest(UsageScope):
             self.link,
             self._parent is not None,
         )
-
-    def outranks(self, identity: UsageIdentity) -> bool:
-        # A service of ours that calls for a customer vouches for the customer: its own name does not take their place.
-        behind = self._parent is not None and self.identity.vouched_customer is not None
-        return behind and identity.auth_kind == "internal"
 
     def works_here(self) -> None:
         """The task that this is called on is a part of the request: it called the application, receives or sends its

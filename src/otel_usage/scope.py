@@ -25,6 +25,7 @@ from .identity import UNKNOWN, UsageIdentity
 from .ids import new_ids
 
 if TYPE_CHECKING:
+    from .attribution import Attribution
     from .recorder import Recorder
 
 GRACE: Final = 60 * 10**9
@@ -94,6 +95,7 @@ class UsageScope:
     remote_trace_id: bytes | None = None
     """The trace that the caller said it is in. None: none."""
     _ids: tuple[bytes, bytes] | None = None
+    _parent: tuple[bytes, bytes] | None = None
     _waiting: deque[Callable[[UsageIdentity], None]] | None = None
 
     def __init__(self, recorder: Recorder) -> None:
@@ -126,6 +128,17 @@ class UsageScope:
     def live(self) -> Recording | None:
         """Itself until it ends, and for :data:`GRACE` after."""
         return self if self.closed_at is None or time.perf_counter_ns() - self.closed_at < GRACE else None
+
+    @property
+    def parent_id(self) -> bytes:
+        """The span of another process that this one's span is a child of. Empty: it is a root."""
+        return self._parent[1] if self._parent is not None else b""
+
+    def vouched(self, attribution: Attribution) -> None:
+        """Begin with what a service of ours vouches for."""
+        self._parent = attribution.trace_id, attribution.span_id
+        self.remote_trace_id = attribution.trace_id
+        self.identity = attribution.identity
 
     def event(self, name: str, attributes: dict[str, Any]) -> None:
         added = time.time_ns(), name, attributes
@@ -179,7 +192,9 @@ class UsageScope:
 
     def outranks(self, identity: UsageIdentity) -> bool:
         """Whether what is known here is not to be changed by such an identity."""
-        return False
+        # A service of ours that calls for a customer vouches for the customer: its own name does not take their place.
+        behind = self._parent is not None and self.identity.vouched_customer is not None
+        return behind and identity.auth_kind == "internal"
 
     def found_out(self, identity: UsageIdentity) -> None:
         """Put what was looked up about the caller beneath what has been said explicitly by the work itself."""

@@ -41,7 +41,9 @@ class UsageSpan(Span):
     outside, it is a root, and ``identify()`` within it says whom it is for.
     """
 
-    def __init__(self, name: str, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, attributes: Mapping[str, Any], stands_for: UsageScope | None = None) -> None:
+        """``stands_for``: a scope that has not begun, whose own span this is. None: it belongs to what is around it."""
+        self._stands_for = stands_for
         self._name = name
         self._attributes = dict(attributes)
         self._events: list[Event] = []
@@ -146,8 +148,8 @@ class UsageSpan(Span):
         if recorder is None or self._scope is not None:
             return
         self._started, self._start = time.time_ns(), time.perf_counter_ns()
-        self._parent = current()
-        self._scope = self._parent.scope if self._parent is not None else UsageScope(recorder)
+        self._parent = current() if self._stands_for is None else None
+        self._scope = self._stands_for or (self._parent.scope if self._parent is not None else UsageScope(recorder))
         if self._parent is not None:
             self._ids = self._parent.ids[0], new_span_id()
         self._token = enter(self)
@@ -173,12 +175,13 @@ class UsageSpan(Span):
                     identity,
                     scope.inherited() | own,
                     *self.ids,
-                    self._parent.ids[1] if self._parent is not None else b"",
+                    self._parent.ids[1] if self._parent is not None else scope.parent_id,
                     self._started,
                     end,
                     scope.made_id,
                     events,
                     scope.link if self._parent is None else None,
+                    self._parent is None and bool(scope.parent_id),
                 )
             )
 

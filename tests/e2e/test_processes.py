@@ -80,7 +80,6 @@ class Desk:
 def desk(command: tuple[str, ...], tmp_path: Path, sink: AxiomStub, **environment: str) -> Iterator[Desk]:
     port = free_port()
     where = ["--bind", f"127.0.0.1:{port}"] if {"gunicorn", "hypercorn"} & {*command} else ["--port", str(port)]
-    environment.setdefault("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "anthropic,google-genai,langchain,openai")
     settings = {"USAGE_TELEMETRY": "1", "USAGE_OTLP_ENDPOINT": sink.url, "AXIOM_API_TOKEN": TOKEN, **environment}
     with server_process([*command, *where], port, tmp_path, OTEL_SERVICE_NAME="desk", **settings) as (process, log):
         yield Desk(port, process, log)

@@ -55,7 +55,13 @@ class HookSet:
         """``waiting``: every module that is waited for."""
         self._waiting: Final = waiting
         self._installed: dict[Hook, tuple[_Place, Function]] = {}
+        self._obstacles: dict[Hook, str] = {}
         self._wanted = False
+
+    @property
+    def obstacles(self) -> Mapping[Hook, str]:
+        """What has kept hooks from being put on, of modules that are imported. None of these is on, all others are."""
+        return self._obstacles
 
     def install(self) -> None:
         """Put every hook on: now where its module is imported, else when it is."""
@@ -84,15 +90,18 @@ class HookSet:
 
     @guarded(None)
     def _put_on(self, hook: Hook, module: Any) -> None:
-        place = _place(module, hook.path) if hook not in self._installed else None
+        if hook in self._installed:
+            return
+        place = _place(module, hook.path)
         if place is None:
+            self._obstacles[hook] = "is not there"
             return
         ours = _put_on(place, hook.layer)
         if ours is not None:
             self._installed[hook] = place, ours
-        else:
-            say(logging.WARNING, "usage: %s.%s takes other arguments than are known here: it is not observed",
-                hook.module, hook.path)  # fmt: skip
+            return
+        self._obstacles[hook] = "takes other arguments than are known here"
+        say(logging.WARNING, "usage: %s.%s %s: it is not observed", hook.module, hook.path, self._obstacles[hook])
 
 
 class _Place(NamedTuple):

@@ -21,6 +21,7 @@ class Role(StrEnum):
 
     SERVER = "server"
     CLIENT = "client"
+    QUEUE = "queue"
     GROUND = "ground"
     """What requests and their facts are carried by, whatever the framework."""
 
@@ -62,6 +63,19 @@ INTEGRATIONS: Final = (
     ),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
+    Integration(
+        "Celery", Role.QUEUE, "celery", "celery",
+        ("celery.app.base", "celery.app.trace", "celery.concurrency.prefork", "celery.worker.consumer.consumer"),
+    ),
+    Integration("RQ", Role.QUEUE, "rq", "rq", ("rq.job", "rq.queue", "rq.worker.base")),
+    Integration("arq", Role.QUEUE, "arq", "arq", ("arq.connections", "arq.worker")),
+    Integration(
+        "Dramatiq", Role.QUEUE, "dramatiq", "dramatiq",
+        (
+            "dramatiq.broker", "dramatiq.brokers.rabbitmq", "dramatiq.brokers.redis", "dramatiq.brokers.stub",
+            "dramatiq.worker",
+        ),
+    ),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
     Integration("a2wsgi", Role.GROUND, "a2wsgi", "bridges", ("a2wsgi.wsgi",)),
     Integration("asgiref", Role.GROUND, "asgiref", "bridges", ("asgiref.wsgi",)),
