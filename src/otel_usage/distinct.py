@@ -8,6 +8,7 @@ bounded, and every span is still counted.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any, Final
 
 from .forms import OTHER
@@ -24,17 +25,22 @@ SHARE: Final = 50
 """Of the values that clients choose, this many at most are remembered for what one customer has sent: nobody uses up
 the room of the others."""
 
-NAMING: Final = frozenset(
-    {"http.route", "usage.provider", "usage.operation", "gen_ai.provider.name", "gen_ai.request.model"}
-)
-"""The attributes that spans are named by."""
+NAMING: Final[Mapping[str, frozenset[str]]] = {
+    RecordKind.REQUEST: frozenset({"http.route"}),
+    RecordKind.UPSTREAM: frozenset({"usage.provider", "usage.operation"}),
+    RecordKind.LLM: frozenset({"gen_ai.provider.name", "gen_ai.request.model"}),
+    RecordKind.CUSTOM: frozenset(),
+}
+"""The attributes that spans of each kind are named by."""
+
+CHOSEN_BY_CLIENTS: Final = frozenset({"server.address", "usage.operation"})
+"""The attributes of requests whose values clients choose."""
 
 _LIMITS: Final = {
     place: tuple((attribute.key, attribute.distinct) for attribute in allowed_on(place).values() if attribute.distinct)
     for place in (*RecordKind, *UsageEvent)
 }
 _CLAIMS: Final = ("usage.customer.id", "usage.principal.id", "usage.plan")
-_CHOSEN_BY_CLIENTS: Final = frozenset({(RecordKind.REQUEST.value, "server.address")})
 _NAME: Final = "span:name"
 
 
@@ -93,7 +99,7 @@ class DistinctValues:
             return True
         if len(seen) >= limit:
             return False
-        if customer is not None and (place, key) in _CHOSEN_BY_CLIENTS:
+        if customer is not None and place == RecordKind.REQUEST and key in CHOSEN_BY_CLIENTS:
             self._shares[place, key, customer] += 1  # of as many customers at most as there are values
             if self._shares[place, key, customer] > SHARE:
                 return False

@@ -51,6 +51,9 @@ A path that was called and has no query looks the same, so what is taken for a r
 SEGMENT: Final = re.compile(rf"(?!.*/){TEMPLATE.pattern}")
 """One segment of such a template."""
 
+OPERATION: Final = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,63}")
+"""The name of an operation in GraphQL (section 2.1.9 of its specification), which clients choose."""
+
 HOST: Final = re.compile(r"[\w.-]{1,253}|[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,32})?")
 """A host's name, in Unicode too (RFC 5891), or an address with its zone (RFC 4007); no scheme, user, port or path."""
 

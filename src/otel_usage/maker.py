@@ -13,7 +13,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from ._version import __version__
 from .allowlist import filter_attributes
 from .config import UsageConfig
-from .distinct import NAMING, DistinctValues
+from .distinct import CHOSEN_BY_CLIENTS, NAMING, DistinctValues
 from .facts import Attributes, Facts
 from .identity import UsageIdentity
 from .ledger import Drops
@@ -78,9 +78,9 @@ class SpanMaker:
         meaning = facts.meaning(self._config, identity.verified_kind)
         allowed = filter_attributes(kind, {"usage.kind": kind, **meaning.attributes}, drops)
         folded = self._distinct.fold(kind, allowed, drops, _verified_customer(identity))
-        name = kind if folded & NAMING else self._distinct.name(meaning.name, kind)
+        name = kind if folded & NAMING[kind] else self._distinct.name(meaning.name, kind)
         # There is room for a host as long as the caller has not used up a share: another caller's may be left.
-        return Shared(name, allowed, meaning.failed, lasting="server.address" not in folded)
+        return Shared(name, allowed, meaning.failed, lasting=not folded & CHOSEN_BY_CLIENTS)
 
     def caller(self, identity: UsageIdentity, drops: Drops) -> Attributes:
         """The attributes that say who is calling: on each kind of span the same."""

@@ -13,7 +13,7 @@ from opentelemetry.context import get_current
 
 from .error_type import type_name
 from .facts import RequestFacts
-from .forms import OTHER
+from .forms import OPERATION, OTHER
 from .guard import report
 from .identity import UNKNOWN, UsageIdentity
 from .readable import UsageReadableSpan, seconds
@@ -62,6 +62,8 @@ class UsageRequest(UsageScope):
     upstream_received: int = 0
     annotations: tuple[tuple[str, str], ...] = ()
     """Attributes that the application has put in the place of derived ones. Replaced, and never changed."""
+    operation: str | None = None
+    """The one operation that the client has asked for by name. Empty: several, or one without a name."""
     given_id: str | None = None
     """The request's id, as a declared proxy gave it. None: it was made here."""
     _peer: str | None = None
@@ -141,6 +143,15 @@ class UsageRequest(UsageScope):
         self.mounted += prefix
         self.found = not routes
 
+    def asked_for(self, operation: str | None) -> None:
+        """The request has an operation of this name, which the client chose, in a language that has such. Where there
+        are several, as in a batch, no name says what the request was.
+        """
+        if self.closed_at is not None:
+            return
+        name = operation if operation is not None and OPERATION.fullmatch(operation) else ""
+        self.operation = name if self.operation in (None, name) else ""
+
     def response_started(self, status: int, cache_control: str | None) -> None:
         """The response begins."""
         if self.closed_at is not None:
@@ -161,8 +172,8 @@ class UsageRequest(UsageScope):
         self.sent += size
 
     def failed(self, error: BaseException) -> None:
-        """The application raised."""
-        if self.closed_at is not None:
+        """The application raised. Of several errors, the first is why: others are what a framework made of it."""
+        if self.closed_at is not None or self.error is not None:
             return
         self.error = type_name(error)
         self.interrupted = not isinstance(error, (Exception, SystemExit, KeyboardInterrupt))
@@ -217,7 +228,7 @@ class UsageRequest(UsageScope):
                 headers.get("origin"),
                 self.cache_control,
                 self._place,
-                self.annotations,
+                (*self.annotations, ("usage.operation", self.operation)) if self.operation else self.annotations,
             ),
             self._whose,
             own,

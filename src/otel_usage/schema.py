@@ -263,7 +263,10 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute("usage.upstream.duration", _D, _REQUEST, "Seconds spent in those attempts, added up.", 0.41),
     Attribute("usage.upstream.response.size", _I, _REQUEST, "Bytes that those attempts answered, added up.", 40960),
     Attribute("usage.provider", _S, _UPSTREAM | _CACHE, "Who was called.", "yahoo-finance", distinct=NAMES),
-    Attribute("usage.operation", _S, _UPSTREAM | _CACHE, "What was asked of them.", "quote", distinct=NAMES),
+    Attribute("usage.operation", _S, _UPSTREAM | _CACHE | _REQUEST,
+              "What was asked of them. On a request: the name of its one GraphQL operation, as the client gave it, if "
+              "that is a name of GraphQL's of 64 characters at most. Absent where it has none.", "quote",
+              distinct=NAMES),
     Attribute("usage.cache.status", _S, _UPSTREAM | _CACHE, "What the cache in front of the call said.", "miss",
               values=CACHE_STATUSES),
     Attribute("http.request.resend_count", _I, _UPSTREAM, "How many times this call had been sent before. Absent: 0.",

@@ -13,7 +13,7 @@ An app is a module that imports ``setting`` and serves what follows, in its fram
 ``GET /broken``        raises ``RuntimeError(SECRET)``, which nobody handles
 ``GET /stream``        five chunks of 1,000 bytes, with pauses
 ``GET /stream-broken`` one such chunk, then raises ``RuntimeError(SECRET)``
-``GET /forever``       such chunks until the client has left
+``GET /forever``       such chunks until the client has left, or for three seconds at least
 ``GET /slow``          answers after half a second
 ``GET /as/{customer}`` ``identify(customer_id=…)`` in the handler, on both sides of a pause, then answers the customer
 ``GET /deep/{customer}`` the same from where the framework lets applications authenticate: a middleware or dependency
@@ -33,6 +33,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
+HYPERCORN: Final = ("hypercorn", "{app}:app", "--bind", "127.0.0.1:{port}")
+GRANIAN: Final = (
+    "granian", "{app}:app", "--interface", "asgi", "--port", "{port}", "--log-level", "warning",
+)  # fmt: skip
 GUNICORN: Final = (
     "gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "32",
 )  # fmt: skip
@@ -73,7 +77,18 @@ STACKS: Final = (
         variant="its own telemetry on",
         environment={"TRACING": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,asgi"},
     ),
+    Stack("FastAPI", "hypercorn", "fastapi_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("FastAPI", "granian", "fastapi_app", GRANIAN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Starlette", "hypercorn", "starlette_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Starlette", "granian", "starlette_app", GRANIAN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Litestar", "uvicorn", "litestar_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Quart", "uvicorn", "quart_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>"),
+    Stack("Quart", "hypercorn", "quart_app", HYPERCORN, "/items/<int:n>", "/inner/<m>/items/<int:n>"),
+    Stack(
+        "BlackSheep", "uvicorn", "blacksheep_app", UVICORN, "/items/{int:n}", "/inner/{m}/items/{int:n}",
+        cannot={"method not allowed": "BlackSheep answers 404 where only other methods have the path"},
+    ),
     Stack(
         "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
     ),

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
 
 from otel_usage.testing import ReceivedSpan
@@ -255,6 +256,8 @@ def test_web_socket(service: Service) -> None:
             socket.send(text)
             assert socket.recv(PATIENCE) == text
         socket.send("bye")
+        with pytest.raises(ConnectionClosedOK):
+            socket.recv(PATIENCE)
     span = service.span(number)
     assert facts(span, "http.route", *BODY_SIZES) == ("/ws", 14, 11)
     assert outcome(span) == (101, "ok", None, None)

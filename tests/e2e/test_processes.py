@@ -35,6 +35,10 @@ SERVERS: dict[str, tuple[str, ...]] = {
     "gunicorn, recycled": (*GUNICORN, "--workers", "2", "--max-requests", "7", "desk:wsgi"),
     "uvicorn, 4 workers": (*UVICORN, "--workers", "4", "desk:asgi"),
     "uvicorn, recycled": (*UVICORN, "--workers", "2", "--limit-max-requests", "20", "desk:asgi"),
+    "hypercorn, 2 workers": ("opentelemetry-instrument", "hypercorn", "--workers", "2", "desk:asgi"),
+    "granian, 2 workers": (
+        "opentelemetry-instrument", "granian", "--workers", "2", "--interface", "asgi", "desk:asgi",
+    ),
 }  # fmt: skip
 
 
@@ -75,7 +79,7 @@ class Desk:
 @contextmanager
 def desk(command: tuple[str, ...], tmp_path: Path, sink: AxiomStub, **environment: str) -> Iterator[Desk]:
     port = free_port()
-    where = ["--bind", f"127.0.0.1:{port}"] if "gunicorn" in command else ["--port", str(port)]
+    where = ["--bind", f"127.0.0.1:{port}"] if {"gunicorn", "hypercorn"} & {*command} else ["--port", str(port)]
     settings = {"USAGE_TELEMETRY": "1", "USAGE_OTLP_ENDPOINT": sink.url, "AXIOM_API_TOKEN": TOKEN, **environment}
     with server_process([*command, *where], port, tmp_path, OTEL_SERVICE_NAME="desk", **settings) as (process, log):
         yield Desk(port, process, log)
@@ -97,7 +101,16 @@ def test_each_request_arrives_once_whatever_process_has_served_it(server: str, t
     assert "Traceback" not in logged
 
 
-@pytest.mark.parametrize("server", ["gunicorn, preloaded, gthread", "uvicorn, 4 workers", "gunicorn, gevent"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "gunicorn, preloaded, gthread",
+        "uvicorn, 4 workers",
+        "gunicorn, gevent",
+        "hypercorn, 2 workers",
+        "granian, 2 workers",
+    ],
+)
 def test_sigterm_in_the_middle_of_traffic_loses_nothing_that_was_answered(
     server: str, tmp_path: Path, stub: AxiomStub
 ) -> None:

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 from unittest import mock
 
@@ -187,12 +187,12 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
     *parents, name = hook.path.split(".")
     for parent in parents:
         holder = getattr(holder, parent)
-    original, ours = vars(holder)[name], hook_set(hook)
+    original, ours, own = inspect.getattr_static(holder, name), hook_set(hook), name in vars(holder)
     ours.install()
     try:
         found = vars(holder)[name]
         assert found is not original
-        assert type(found) is type(original)
+        assert type(found) is (type(original) if own else FunctionType), "what is compiled has a type of its own"
         found, function = (getattr(each, "__func__", each) for each in (found, original))
         assert found.__wrapped__ is function
         assert (found.__module__, found.__qualname__) == (function.__module__, function.__qualname__)
@@ -205,7 +205,31 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
         inspect.signature(found, follow_wrapped=False).bind(*unnamed, **named)
     finally:
         ours.remove()
-    assert vars(holder)[name] is original
+    assert inspect.getattr_static(holder, name) is original
+    assert (name in vars(holder)) is own
+
+
+def test_what_is_inherited_from_a_compiled_class_is_its_heirs_own(library: Import) -> None:
+    module, ours = library(), hooks(library, "Child.keys")
+    module.Child = type("Child", (dict,), {})  # type: ignore[attr-defined]
+    child = module.Child(x=1)
+    for _ in range(2):
+        ours.install()
+        assert child.keys() == ["ours", "x"]
+        assert list({"y": 1}.keys()) == ["y"]
+        ours.remove()
+        assert list(child.keys()) == ["x"]
+        assert "keys" not in vars(module.Child)
+
+
+def test_a_wrapper_above_such_a_one_stays(library: Import) -> None:
+    module, ours = library(), hooks(library, "Child.keys")
+    module.Child = type("Child", (dict,), {})  # type: ignore[attr-defined]
+    ours.install()
+    wrapt.wrap_function_wrapper(module, "Child.keys", says("theirs"))
+    assert module.Child(x=1).keys() == ["theirs", "ours", "x"]
+    ours.remove()
+    assert module.Child(x=1).keys() == ["theirs", "x"]
 
 
 @pytest.mark.parametrize("kind", ["mock", "bound method", "partial method", "class method"])

@@ -18,6 +18,7 @@ from ..baggage import NOTHING
 from ..guard import guarded, report
 from ..request import UsageRequest
 from .carrier import headers_of, peer_of
+from .listening import Listening
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -29,6 +30,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _BAGGAGE: Final = b"baggage"
+
+_OF_BODIES: Final = (b"content-length", b"transfer-encoding")
+"""The headers of requests that have a body."""
+
+_STREAM: Final = 2
+"""Parts of a response that make it a stream. A single one with an end behind it is what middlewares make of any."""
 
 
 def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) -> Attribution | None:
@@ -46,7 +53,7 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
 class Exchange:
     """One HTTP request and its response, as their messages pass by."""
 
-    __slots__ = ("_closed", "_ending", "_receive", "_send", "request")
+    __slots__ = ("_asked", "_closed", "_ending", "_heard", "_listening", "_parts", "_receive", "_send", "request")
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         sent = scope["headers"]
@@ -58,13 +65,23 @@ class Exchange:
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
         self._ending = False
         self._closed = False
+        self._asked = False
+        self._heard = not any(name in _OF_BODIES for name, _ in sent)
+        self._parts = 0
+        self._listening: Listening | None = None
         self._receive = receive
         self._send = send
 
     async def receive(self) -> Message:
         """The next message of the client, counted."""
         self.request.works_here()
-        message = await self._receive()
+        if self._listening is not None:
+            return await self._listening.next()
+        self._asked = True
+        try:
+            message = await self._receive()
+        finally:
+            self._asked = False
         self._received(message)
         return message
 
@@ -78,7 +95,7 @@ class Exchange:
             kind = message["type"]
             if kind == "http.response.body":
                 if message.get("more_body", False):
-                    request.works_here()
+                    self._streaming()
                 else:
                     self._ending = True
                 size = 0
@@ -115,6 +132,16 @@ class Exchange:
             # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
             request.response_sent(0 if request.method == "HEAD" else size)
 
+    def _streaming(self) -> None:
+        """More of the body will follow. Most applications ask meanwhile whether their client is still there."""
+        self.request.works_here()
+        if not self._asked:
+            self._parts += 1
+            # Not where a body is on its way, or waits for the application to ask for it (RFC 9110, section 10.1.1).
+            if self._parts == _STREAM and self._heard:
+                with suppress(RuntimeError):  # not asyncio's loop
+                    self._listening = Listening(self._receive, self._received)
+
     @guarded(None)
     def failed(self, error: BaseException) -> None:
         """The application raised."""
@@ -125,6 +152,8 @@ class Exchange:
         if self._closed:
             return
         self._closed = True
+        if self._listening is not None:
+            self._listening.stop()
         try:
             self.request.close()
         except Exception as error:
@@ -146,6 +175,7 @@ class Exchange:
             return
         if message["type"] == "http.request":
             self.request.received += len(message.get("body", b""))
+            self._heard = not message.get("more_body", False)
         elif message["type"] == "http.disconnect" and not self._ending:
             # After a response it is what every server says, be the client there or not.
             self.request.client_gone = True
@@ -182,6 +212,12 @@ class WebSocketExchange(Exchange):
         super().close()
 
     @guarded(None)
+    def failed(self, error: BaseException) -> None:
+        """As for HTTP. What an application had still to say to a client that has closed is no failure."""
+        if not (self.request.complete and isinstance(error, OSError)):
+            self.request.failed(error)
+
+    @guarded(None)
     def _received(self, message: Message) -> None:
         if self._closed:
             return
@@ -192,7 +228,7 @@ class WebSocketExchange(Exchange):
                 return
             self.request.response_sent(0)  # the connection has lasted until now
             self.request.client_gone = _is_loss(message) or self.request.status is None
-            self.request.complete = not self.request.client_gone
+            self.request.complete = not self.request.client_gone and self.request.error is None
 
     async def send(self, message: Message) -> None:
         """As for HTTP."""
@@ -229,9 +265,10 @@ class WebSocketExchange(Exchange):
             self.request.response_sent(len(message.get("body", b"")))
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
-            self.request.complete = True
             self.request.response_sent(0)
-            self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
+            if self.request.error is None:  # else a framework closes what nobody has handled, with a code that it likes
+                self.request.complete = True
+                self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 
 
 _REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011: "server_error"}

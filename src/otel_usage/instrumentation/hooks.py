@@ -113,7 +113,16 @@ class _Place(NamedTuple):
 
     def outermost(self) -> Any:
         """The function, or the outermost wrapper around it. None: the holder has no such function of its own."""
-        return vars(self.holder).get(self.name)
+        return vars(self.holder).get(self.name, self.inherited())
+
+    def inherited(self) -> Any:
+        """The function that a class has from a compiled one, which cannot be changed: it counts as its own. None: it
+        has none from such a class.
+        """
+        for base in getattr(self.holder, "__mro__", ())[1:-1]:  # without itself, and without `object`
+            if self.name in vars(base):
+                return vars(base)[self.name] if base.__flags__ & _IMMUTABLE else None
+        return None
 
     def put(self, function: Any, *, beneath: Any) -> None:
         """Keep ``function`` there, beneath this wrapper. None: beneath nothing."""
@@ -121,6 +130,17 @@ class _Place(NamedTuple):
             setattr(self.holder, self.name, function)
         else:
             _owner(beneath).__wrapped__ = function
+
+    def put_back(self, original: Any, *, beneath: Any) -> None:
+        """The same with what was there."""
+        if beneath is None and original is self.inherited():
+            delattr(self.holder, self.name)
+        else:
+            self.put(original, beneath=beneath)
+
+
+_IMMUTABLE: Final = 1 << 8
+"""``Py_TPFLAGS_IMMUTABLETYPE`` of CPython."""
 
 
 def _place(module: Any, path: str) -> _Place | None:
@@ -160,7 +180,7 @@ def _take_off(place: _Place, ours: Function) -> None:
         above, found = found, _beneath(found)
     mark = _mark(found)
     if mark is not None and mark.ours is ours:
-        place.put(mark.original, beneath=above)
+        place.put_back(mark.original, beneath=above)
 
 
 def _function(found: Any) -> Any:

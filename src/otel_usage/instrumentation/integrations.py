@@ -51,6 +51,22 @@ INTEGRATIONS: Final = (
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
     Integration("gRPC's servers", Role.SERVER, "grpcio", "grpc_servers", ("grpc._server",)),
     Integration("gRPC's async servers", Role.SERVER, "grpcio", "grpc_aio_servers", ("grpc.aio._server",)),
+    Integration(
+        "Litestar", Role.SERVER, "litestar", "litestar",
+        ("litestar.app", "litestar._asgi.asgi_router", "litestar.middleware._internal.exceptions.middleware"),
+    ),
+    Integration("Quart", Role.SERVER, "quart", "quart", ("quart.app",)),
+    Integration(
+        "BlackSheep", Role.SERVER, "blacksheep", "blacksheep",
+        ("blacksheep.server.application", "blacksheep.server.routing", "blacksheep.server.websocket"),
+    ),
+    Integration(
+        "Strawberry GraphQL", Role.SERVER, "strawberry-graphql", "strawberry",
+        (
+            "strawberry.asgi", "strawberry.http.async_base_view", "strawberry.http.sync_base_view",
+            "strawberry.schema.schema",
+        ),
+    ),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration(

@@ -1,0 +1,136 @@
+"""Strawberry: the operation that a request of GraphQL asks for, and whether it was answered.
+
+The answer to an operation that failed is a 200 with ``errors``, so the status says nothing. An operation that got
+nothing but errors has failed: by an exception of a resolver, by an error that the application raised for its client to
+read, or because the query was none. One that got a part has been answered; the class of the exception that cost the
+rest is its ``error.type`` all the same. A batch has failed where all of its operations have.
+
+What is streamed, over HTTP or a WebSocket, is an exchange like any other, whatever single results hold. Of the query
+itself, nothing but the operation's name is read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from types import MethodType
+from typing import Any, Final
+
+from ..guard import guarded
+from ..request import UsageRequest
+from ..scope import current
+from .asgi import ASGIApp, observe
+from .carrier import REQUEST_KEY
+from .exchange import Receive, Scope, Send
+from .hooks import Function, Hook
+
+
+def _entry(original: Function) -> Function:
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        await observe(_mounted(MethodType(original, self)), scope, receive, send)
+
+    return call
+
+
+def _mounted(app: ASGIApp) -> ASGIApp:
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        _matched(scope)
+        await app(scope, receive, send)
+
+    return call
+
+
+@guarded(None)
+def _matched(scope: Scope) -> None:
+    """It has no routes: where it is mounted, the mount is the route."""
+    request = scope.get(REQUEST_KEY)
+    if isinstance(request, UsageRequest) and request.route is None and request.mounted:
+        request.matched("")
+
+
+def _parse(original: Function) -> Function:
+    def parse_operation_document(execution_context: Any) -> None:
+        original(execution_context)
+        _asked(execution_context)
+
+    return parse_operation_document
+
+
+@guarded(None)
+def _asked(context: Any) -> None:
+    request = _request()
+    if request is not None:
+        request.asked_for(context.operation_name)
+
+
+def _executing_async(original: Function) -> Function:
+    async def execute_operation(*args: Any, **kwargs: Any) -> Any:
+        result = await original(*args, **kwargs)
+        _executed(result)
+        return result
+
+    return execute_operation
+
+
+def _executing(original: Function) -> Function:
+    def execute_operation(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        _executed(result)
+        return result
+
+    return execute_operation
+
+
+@guarded(None)
+def _executed(result: Any) -> None:
+    request = _request()
+    results = result if isinstance(result, list) else [result]
+    if request is None or not all(isinstance(each, _library("strawberry.types").ExecutionResult) for each in results):
+        return
+    errors = [error for each in results for error in each.errors or ()]
+    raised = next(filter(None, map(_raised, errors)), None)
+    if raised is not None:
+        request.failed(raised)
+    if errors and not any(map(_answered, results)):
+        request.reason = request.reason or _reason(errors, raised)
+
+
+def _answered(result: Any) -> bool:
+    """Whether an operation got anything: a field that failed is null, and so is what is above it, as far as it may."""
+    return not result.errors or any(value is not None for value in (result.data or {}).values())
+
+
+def _reason(errors: Iterable[Any], raised: BaseException | None) -> str:
+    if raised is not None:
+        return "unhandled_exception"
+    # Only what happens in the execution has a path in the answer (GraphQL, section 7.1.2).
+    return "malformed_request" if all(error.path is None for error in errors) else "client_error"
+
+
+def _raised(error: Any) -> BaseException | None:
+    """What a resolver raised. None: it is an error of GraphQL's own, such as applications raise to say something."""
+    found, kind = error, _library("graphql").GraphQLError
+    while isinstance(found, kind):
+        found = found.original_error
+    return found if isinstance(found, BaseException) else None
+
+
+def _request() -> UsageRequest | None:
+    place = current()
+    request = None if place is None else place.scope
+    return request if isinstance(request, UsageRequest) else None
+
+
+def _library(module: str) -> Any:
+    """A module that the application has imported."""
+    return sys.modules[module]
+
+
+TESTED: Final = {"strawberry-graphql": "0.341"}
+
+HOOKS: Final = (
+    Hook("strawberry.asgi", "GraphQL.__call__", _entry),
+    Hook("strawberry.schema.schema", "_parse_operation_document", _parse),
+    Hook("strawberry.http.async_base_view", "AsyncBaseHTTPView.execute_operation", _executing_async),
+    Hook("strawberry.http.sync_base_view", "SyncBaseHTTPView.execute_operation", _executing),
+)
