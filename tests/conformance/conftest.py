@@ -1,4 +1,7 @@
-"""Keeps the result of every case where ``CONFORMANCE_RECORD`` names a file: `make conformance` makes a table of it."""
+"""Every case with one library in one mode runs in one process, and its result is kept for the table of what is supported.
+
+Where ``CONFORMANCE_RECORD`` names a file, results are appended to it: `make conformance` makes the table of them.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,30 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from .table import Result
 
 RECORD = os.environ.get("CONFORMANCE_RECORD")
+
+
+class Subject(NamedTuple):
+    """What a case is tried with."""
+
+    label: str
+    distribution: str
+    beside: str
+    mode: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a process of the application's is done by one of the processes that share the work."""
+    for item in items:
+        subject = _subject(item)
+        group = item.path.stem if subject is None else f"{item.path.stem} {subject}"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,22 +52,33 @@ def _result(item: pytest.Item, report: pytest.TestReport) -> Result | None:
     told = report.when == "call" or (report.when == "setup" and not report.passed)
     if subject is None or not told:
         return None
-    tried, mode = subject
-    reason = getattr(report, "wasxfail", "").removeprefix("[NOTRUN] ") if report.skipped else ""
+    case = item.callspec.params.get("case")
     return Result(
-        suite=item.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", " "),
-        library=tried.library,
-        beside=", ".join(filter(None, (getattr(tried, "server", ""), getattr(tried, "variant", "")))),
-        mode=mode,
-        case=item.name.partition("[")[0].removeprefix("test_").replace("_", " "),
+        suite=item.path.stem.removeprefix("test_").replace("_", " "),
+        library=subject.label,
+        distribution=subject.distribution,
+        beside=subject.beside,
+        mode=subject.mode,
+        case=(case if isinstance(case, str) else item.originalname.removeprefix("test_")).replace("_", " "),
         passed=report.passed,
-        reason=reason or ("skipped" if report.skipped else ""),
+        reason=_reason(report) if report.skipped else "",
     )
 
 
-def _subject(item: pytest.Item) -> tuple[object, str] | None:
-    """What a case is tried with, and the mode: the parameter that is such a pair."""
-    for value in getattr(item, "callspec", None).params.values() if hasattr(item, "callspec") else ():
-        if isinstance(value, tuple) and len(value) == 2 and hasattr(value[0], "library"):
-            return value
+def _reason(report: pytest.TestReport) -> str:
+    """Why a case was not tried."""
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail).removeprefix("[NOTRUN] ").removeprefix("reason: ")
+    return str(report.longrepr[2]).removeprefix("Skipped: ")
+
+
+def _subject(item: pytest.Item) -> Subject | None:
+    """What a case is tried with. None: it is no case of a library in a mode."""
+    params: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    for value in params.values():
+        if isinstance(value, tuple) and len(value) == 2 and hasattr(value[0], "subject"):
+            return Subject(*value[0].subject, value[1])
+    for value in params.values():
+        if hasattr(value, "subject") and "mode" in params:
+            return Subject(*value.subject, params["mode"])
     return None

@@ -32,6 +32,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from otel_usage.instrumentation.integrations import INTEGRATIONS
+
 UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
 HYPERCORN: Final = ("hypercorn", "{app}:app", "--bind", "127.0.0.1:{port}")
 GRANIAN: Final = (
@@ -65,6 +67,12 @@ class Stack:
     environment: Mapping[str, str] = field(default_factory=dict)
     cannot: Mapping[str, str] = field(default_factory=dict)
     """The cases that it has no place for, by their name, and why. They are shown in the table."""
+
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        """As the table has it: its name, the distribution, and what it is tried with."""
+        distribution = {each.library: each.distribution for each in INTEGRATIONS}.get(self.library, self.library)
+        return self.library, distribution, ", ".join(filter(None, (self.server, self.variant)))
 
     def __str__(self) -> str:
         return "-".join(filter(None, (self.library, self.variant, self.server)))

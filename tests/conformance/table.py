@@ -12,8 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from otel_usage.instrumentation.integrations import INTEGRATIONS
-
 HEAD: Final = """# What is supported
 
 Made by `make conformance`: every case of `tests/conformance` was run with the real library over real sockets, in a
@@ -31,6 +29,8 @@ class Result:
 
     suite: str
     library: str
+    distribution: str
+    """On the package index. Empty: it comes with Python."""
     beside: str
     """What else it ran with, such as the server."""
     mode: str
@@ -75,7 +75,7 @@ def _row(results: Sequence[Result]) -> str:
     counts = [_count([result for result in results if result.mode == mode]) for mode in MODES]
     missing = {result.case: result.reason for result in results if result.reason}
     said = "; ".join(f"{case}: {reason}" for case, reason in missing.items())
-    cells = f"{first.library} {_version(first.library)}".strip(), _with_versions(first.beside), *counts, said
+    cells = f"{first.library} {_version(first.distribution)}".strip(), _with_versions(first.beside), *counts, said
     return f"| {' | '.join(cells)} |"
 
 
@@ -83,11 +83,10 @@ def _count(results: Sequence[Result]) -> str:
     return f"{sum(result.passed for result in results)} cases" if results else "not tried"
 
 
-def _version(library: str) -> str:
-    """That of a library or a server, by its name. Empty: it comes with Python."""
-    distributions = {each.library: each.distribution for each in INTEGRATIONS}
+def _version(distribution: str) -> str:
+    """That which is installed here. Empty: it comes with Python, or is in another environment."""
     with suppress(PackageNotFoundError, ValueError):
-        return version(distributions.get(library, library))
+        return version(distribution)
     return ""
 
 

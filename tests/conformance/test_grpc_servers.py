@@ -23,11 +23,12 @@ from otel_usage.identity import UsageIdentity
 from otel_usage.ledger import DropCounter
 from otel_usage.testing import AxiomStub, ReceivedSpan
 from tests.conformance.clients.upstream import upstream
+from tests.conformance.faces import Face
 from tests.conftest import TOKEN
 from tests.outside import facts, outcome
 from tests.servers import free_port, server_process
 
-FACES: Final = ("sync", "async", "migrated")
+FACES: Final = (Face("sync"), Face("async"), Face("migrated"))
 MODES: Final = ("zero-code", "by-hand")
 SECRET: Final = "0123456789abcdef0123456789abcdef"
 CALLER: Final = bytes.fromhex("0af7651916cd43dd8448eb211c80319c"), bytes.fromhex("b7ad6b7169203331")

@@ -27,6 +27,11 @@ class Client:
     """The interpreter of the environment that it is installed in. None: this one."""
 
     @property
+    def subject(self) -> tuple[str, str, str]:
+        """As the table has it: its name, the distribution, and what it is tried with."""
+        return self.name, self.distribution, ""
+
+    @property
     def path(self) -> Path:
         return HERE / self.program
 

@@ -45,7 +45,7 @@ def test_the_contract_is_kept(run_of: RunOf, client: Client, mode: str, case: st
     if case in client.cannot:
         assert client.cannot[case], "a reason is given"
         assert spans == []
-        return
+        pytest.xfail(client.cannot[case])
     assert spans, run.log
     CONTRACT[case](run, spans)
 

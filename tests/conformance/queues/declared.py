@@ -28,6 +28,11 @@ class Queue:
     cannot: Mapping[str, str] = field(default_factory=dict)
     """The cases that it does not have, and why."""
 
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        """As the table has it: its name, the distribution, and what it is tried with."""
+        return self.name, self.library, ""
+
 
 _CELERY: Final = ("celery", "-A", "celery_queue", "worker", "-l", "INFO", "--without-mingle", "--without-gossip")
 _PREFORK: Final = (*_CELERY, "-P", "prefork", "-c", "2", "--max-tasks-per-child", "4")

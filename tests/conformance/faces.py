@@ -1,0 +1,14 @@
+"""The faces of gRPC's library: one is not built on another."""
+
+from __future__ import annotations
+
+
+class Face(str):
+    """A face, by its name."""
+
+    __slots__ = ()
+
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        """As the table has it: its name, the distribution, and what it is tried with."""
+        return f"gRPC, {self}", "grpcio", ""
