@@ -1,4 +1,4 @@
-"""Every case with one library in one mode runs in one process, and its result is kept for the table of what is supported.
+"""All cases of one library in one mode share a process, and their results are kept for the table of what is supported.
 
 Where ``CONFORMANCE_RECORD`` names a file, results are appended to it: `make conformance` makes the table of them.
 """

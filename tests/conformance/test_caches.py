@@ -220,6 +220,11 @@ class Cache(NamedTuple):
         return self.name.partition(" for ")[0]
 
     @property
+    def subject(self) -> tuple[str, str, str]:
+        """As the table has it: its name, the distribution, and what it is tried with."""
+        return self.library, self.library, self.variant
+
+    @property
     def variant(self) -> str:
         """The client that it is for, where there is more than one."""
         return self.name.partition(" for ")[2]

@@ -21,10 +21,11 @@ import grpc
 import pytest
 
 from otel_usage.testing import AxiomStub, ReceivedSpan
+from tests.conformance.faces import Face
 from tests.conftest import TOKEN
 from tests.outside import facts
 
-FACES: Final = ("sync", "async")
+FACES: Final = (Face("sync"), Face("async"))
 MODES: Final = ("zero-code", "by-hand")
 ROOT: Final = Path(__file__).parents[2]
 CUSTOMER: Final = "acme-4711"
