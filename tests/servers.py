@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,3 +138,70 @@ def serve_wsgi(app: Any, **settings: Any) -> Iterator[str]:
         server.asyncore.close_all(server._map)
         server.close()
         assert not thread.is_alive(), "waitress did not stop within 15 s"
+
+
+def serve_aiohttp(app: Any, **settings: Any) -> AbstractContextManager[str]:
+    """Serve an application of aiohttp's, or a handler without one, on a loop of its own. Yields its URL."""
+    from aiohttp import web
+
+    async def start(sock: socket.socket) -> Callable[[], Awaitable[None]]:
+        settings.update(shutdown_timeout=3)
+        whole = isinstance(app, web.Application)
+        running: Any = web.AppRunner(app, **settings) if whole else web.ServerRunner(web.Server(app), **settings)
+        await running.setup()
+        await web.SockSite(running, sock).start()
+        return running.cleanup  # type: ignore[no-any-return]  # of either
+
+    return _serve_on_a_loop(start)
+
+
+def serve_sanic(app: Any) -> AbstractContextManager[str]:
+    """The same for Sanic."""
+
+    async def start(sock: socket.socket) -> Callable[[], Awaitable[None]]:
+        server = await app.create_server(sock=sock, return_asyncio_server=True, access_log=False)
+        await server.startup()
+        await server.before_start()
+        await server.after_start()
+
+        async def stop() -> None:
+            await server.before_stop()
+            server.close()
+            await server.wait_closed()
+            for connection in list(server.connections):
+                connection.close()
+            await server.after_stop()
+
+        return stop
+
+    return _serve_on_a_loop(start)
+
+
+@contextmanager
+def _serve_on_a_loop(start: Callable[[socket.socket], Awaitable[Callable[[], Awaitable[None]]]]) -> Iterator[str]:
+    """Serve on a thread with a loop of its own. ``start`` begins, and returns what ends it."""
+    sock = listening()
+    started, stopping = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        stop = await start(sock)
+        started.set()
+        await stopping.wait()
+        await stop()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run, name="test-loop", daemon=True)
+    thread.start()
+    try:
+        assert started.wait(10), "the server did not start within 10 s"
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        with suppress(RuntimeError):  # it has ended by itself: the thread has said why
+            loop.call_soon_threadsafe(stopping.set)
+        thread.join(15)
+        sock.close()
+        assert not thread.is_alive(), "the server did not stop within 15 s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -11,8 +10,9 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from .endpoints import host_of, is_loopback, split_url
 from .errors import ConfigError
 from .forms import BRIDGED, MODEL_CALLS, WORD
 from .hosts import HostPatterns
@@ -216,7 +216,7 @@ class UsageConfig:
     @property
     def to_axiom(self) -> bool:
         """Whether spans go to Axiom itself, which refuses them without a token."""
-        host = _host(urlsplit(self.endpoint))
+        host = host_of(urlsplit(self.endpoint))
         return self.otlp_endpoint is None or host == "axiom.co" or host.endswith(".axiom.co")
 
     @property
@@ -228,7 +228,7 @@ class UsageConfig:
     def token_may_travel(self) -> bool:
         """Whether the way to the endpoint keeps the token secret: TLS, or this machine."""
         url = urlsplit(self.endpoint)
-        return url.scheme == "https" or is_loopback(_host(url))
+        return url.scheme == "https" or is_loopback(host_of(url))
 
     @property
     def known_reasons(self) -> frozenset[str]:
@@ -253,16 +253,6 @@ class UsageConfig:
         readers: dict[str, tuple[str, Callable[[str, str], object]]] = VARIABLES
         found = {setting: read(name, env[name]) for name, (setting, read) in readers.items() if name in env}
         return cls(**found)  # type: ignore[arg-type]  # the table names the fields with their readers
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its address or as ``localhost``. Another name only looks like one: whoever
-    owns ``127.0.0.1.example.com`` decides where it leads.
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -373,7 +363,6 @@ _BAGGAGE_KEY_FORM: Final = f"{_PEPPER_FORM}; or several of them, separated by co
 _BAGGAGE_EXTRA: Final = "a key where itsdangerous is installed: pip install 'otel-usage[baggage]'"
 _AXIOM_PROTOCOL_FORM: Final = "http/protobuf for Axiom; grpc needs USAGE_OTLP_ENDPOINT"
 _WHOLE: Final = re.compile(r"0*[1-9][0-9]{0,9}")
-_NOT_IN_URL: Final = re.compile(r"[@?#\\\s\x00-\x1f\x7f\ud800-\udfff]")
 _HOST_PATTERN: Final = re.compile(r"(\*\.)?[A-Za-z0-9_.-]+")
 
 
@@ -385,23 +374,7 @@ def _require(condition: object, setting: str, got: str | None, accepts: str) -> 
 def _check_endpoint(endpoint: str, protocol: OtlpProtocol) -> None:
     example = "http://localhost:4317" if protocol is OtlpProtocol.GRPC else "http://localhost:4318"
     accepts = f"an http:// or https:// URL without user, query or fragment, such as {example}"
-    url = _split(endpoint)
-    _require(url and not _NOT_IN_URL.search(endpoint), "USAGE_OTLP_ENDPOINT", endpoint, accepts)
+    url = split_url(endpoint)
+    _require(url, "USAGE_OTLP_ENDPOINT", endpoint, accepts)
     bare = protocol is not OtlpProtocol.GRPC or (url and url.path in ("", "/"))
     _require(bare, "USAGE_OTLP_ENDPOINT", endpoint, f"{accepts}; for gRPC without a path")
-
-
-def _split(url: str) -> SplitResult | None:
-    """An http:// or https:// URL with a host, in its parts; else None. An error of the standard library's would hold
-    what it could not read, and so would one of ours that is raised because of it.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if good else None
-
-
-def _host(url: SplitResult) -> str:
-    return (url.hostname or "").lower().rstrip(".")

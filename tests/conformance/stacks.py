@@ -44,6 +44,9 @@ GUNICORN: Final = (
 )  # fmt: skip
 WAITRESS: Final = ("waitress-serve", "--listen", "127.0.0.1:{port}", "--threads", "32", "{app}:app")
 
+SANIC: Final = ("sanic", "{app}:app", "--host", "127.0.0.1", "--port", "{port}", "--no-motd", "--no-access-logs")
+SANIC_TEMPLATES: Final = "/items/<n:int>", "/inner/<m:str>/items/<n:int>"
+
 NO_WEBSOCKETS: Final = {"web socket": "WSGI has no WebSockets"}
 
 
@@ -68,6 +71,9 @@ class Stack:
     cannot: Mapping[str, str] = field(default_factory=dict)
     """The cases that it has no place for, by their name, and why. They are shown in the table."""
 
+    breaks_off: bool = True
+    """Whether a response whose making has failed breaks off. Where not, its client takes it for whole."""
+
     @property
     def subject(self) -> tuple[str, str, str]:
         """As the table has it: its name, the distribution, and what it is tried with."""
@@ -79,6 +85,15 @@ class Stack:
 
 
 STACKS: Final = (
+    Stack(
+        "aiohttp.web", "its own server", "aiohttp_app", ("python", "{app}.py", "{port}"), "/items/{n}",
+        "/inner/{m}/items/{n}",
+    ),
+    Stack(
+        "aiohttp.web", "gunicorn", "aiohttp_app",
+        ("gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "aiohttp.GunicornWebWorker"),
+        "/items/{n}", "/inner/{m}/items/{n}",
+    ),
     Stack("FastAPI", "uvicorn", "fastapi_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack(
         "FastAPI", "uvicorn", "fastapi_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}",
@@ -87,6 +102,17 @@ STACKS: Final = (
     ),
     Stack("FastAPI", "hypercorn", "fastapi_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("FastAPI", "granian", "fastapi_app", GRANIAN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack("Sanic", "its own server", "sanic_app", (*SANIC, "--single-process"), *SANIC_TEMPLATES, breaks_off=False),
+    Stack(
+        "Sanic", "its own server", "sanic_app", (*SANIC, "--workers", "2"), *SANIC_TEMPLATES,
+        variant="workers", breaks_off=False,
+    ),
+    Stack(
+        "Sanic", "uvicorn", "sanic_app", UVICORN, *SANIC_TEMPLATES,
+        cannot={
+            "client that leaves while it is answered": "Sanic asks no ASGI server whether its client is there"
+        },
+    ),
     Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("Starlette", "hypercorn", "starlette_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack("Starlette", "granian", "starlette_app", GRANIAN, "/items/{n}", "/inner/{m}/items/{n}"),

@@ -23,6 +23,9 @@ from tests.servers import APPS, PROGRAMS, free_port, server_process
 
 GUNICORN = ("opentelemetry-instrument", "gunicorn", "--graceful-timeout", "5")
 UVICORN = ("opentelemetry-instrument", "uvicorn")
+SANIC = (
+    "opentelemetry-instrument", "sanic", "desk_sanic:app", "--workers", "2", "--host", "127.0.0.1", "--no-motd",
+)  # fmt: skip
 SERVERS: dict[str, tuple[str, ...]] = {
     "gunicorn, preloaded, sync": (*GUNICORN, "--workers", "3", "--preload", "desk:wsgi"),
     "gunicorn, sync": (*GUNICORN, "--workers", "2", "desk:wsgi"),
@@ -31,6 +34,7 @@ SERVERS: dict[str, tuple[str, ...]] = {
     "gunicorn, preloaded, uvicorn worker": (
         *GUNICORN, "--workers", "2", "-k", "uvicorn_worker.UvicornWorker", "--preload", "desk:asgi",
     ),
+    "gunicorn, aiohttp worker": (*GUNICORN, "--workers", "2", "-k", "aiohttp.GunicornWebWorker", "desk_aiohttp:app"),
     "gunicorn, gevent": (*GUNICORN, "--workers", "2", "-k", "gevent", "desk:wsgi"),
     "gunicorn, recycled": (*GUNICORN, "--workers", "2", "--max-requests", "7", "desk:wsgi"),
     "uvicorn, 4 workers": (*UVICORN, "--workers", "4", "desk:asgi"),
@@ -101,10 +105,27 @@ def test_each_request_arrives_once_whatever_process_has_served_it(server: str, t
     assert "Traceback" not in logged
 
 
+def test_sanics_own_workers_deliver_when_they_are_told_to_end(tmp_path: Path, stub: AxiomStub) -> None:
+    with desk(SANIC, tmp_path, stub) as running:
+        running.ask_many(20)
+        deadline = time.monotonic() + 20
+        # Told to end before it has heard of its workers, Sanic hangs, be usage on or off. By then it has heard.
+        while len(ids(stub)) < len(running.answered):
+            assert time.monotonic() < deadline, running.log.read_text()
+            time.sleep(0.05)
+        running.ask_many(40, "last")
+        logged = running.stop()
+    assert len(running.answered) == 60, logged
+    assert len(running.pids) > 1, "one process has served everything, so this shows nothing"
+    assert ids(stub) == sorted(running.answered), logged
+    assert "Traceback" not in logged
+
+
 @pytest.mark.parametrize(
     "server",
     [
         "gunicorn, preloaded, gthread",
+        "gunicorn, aiohttp worker",
         "uvicorn, 4 workers",
         "gunicorn, gevent",
         "hypercorn, 2 workers",

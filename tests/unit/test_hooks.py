@@ -192,7 +192,8 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
     try:
         found = vars(holder)[name]
         assert found is not original
-        assert type(found) is (type(original) if own else FunctionType), "what is compiled has a type of its own"
+        kept = isinstance(original, staticmethod | classmethod)
+        assert type(found) is (type(original) if kept else FunctionType), "also of what is compiled, or caches"
         found, function = (getattr(each, "__func__", each) for each in (found, original))
         assert found.__wrapped__ is function
         assert (found.__module__, found.__qualname__) == (function.__module__, function.__qualname__)
@@ -200,7 +201,8 @@ def test_what_takes_a_functions_place_looks_like_it_and_takes_what_it_takes(hook
         assert inspect.signature(found) == inspect.signature(function)
         assert not isinstance(found, wrapt.ObjectProxy), "it would take longer, and be `unwrap`'s to take"
         parameters = inspect.signature(function).parameters.values()
-        named = {each.name: None for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
+        by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+        named = {each.name: None for each in parameters if each.kind in by_name}
         unnamed = [None for each in parameters if each.kind is each.POSITIONAL_ONLY]
         inspect.signature(found, follow_wrapped=False).bind(*unnamed, **named)
     finally:

@@ -118,7 +118,7 @@ def _check_endpoint(text: str) -> None:
     """A server's URL. One with a user in it may hold a password, and one that would send the token in the clear to
     another machine is no place for it.
     """
-    from ..config import is_loopback
+    from ..endpoints import is_loopback
 
     if "@" in text:
         raise CommandError("--endpoint takes no URL with a user in it, and does not show it")

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: the address or the file is taken, or a token is needed and there is none.
     """
-    from ..config import is_loopback
+    from ..endpoints import is_loopback
     from ..local.sink import LocalSink
     from ..local.store import UsageStore
 

@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from .._version import __version__
-from ..config import is_loopback
+from ..endpoints import is_loopback
 from ..payload import EncodedPayload, Payload
 from ..readable import Queued
 from ..status import EncoderHealth

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .._version import __version__
-from ..config import is_loopback
+from ..endpoints import is_loopback
 from ..errors import ConfigError
 from ..payload import EncodedPayload, Payload
 from ..readable import Queued

@@ -10,7 +10,8 @@ from ..request import UsageRequest
 from ..runtime import active
 from ..scope import CURRENT, leave
 from .carrier import REQUEST_KEY, joining, request_of
-from .exchange import EXCHANGES, Exchange, Message, Receive, Scope, Send, aside
+from .exchange import EXCHANGES, Exchange, Message, Receive, Scope, Send
+from .told import aside, deliver, prepare
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -96,17 +97,10 @@ def _preparing(receive: Receive) -> Receive:
     async def receive_first() -> Message:
         message = await receive()
         if message["type"] == "lifespan.startup":
-            _prepare()
+            prepare()
         return message
 
     return receive_first
-
-
-@guarded(None)
-def _prepare() -> None:
-    recorder = active()
-    if recorder is not None:
-        recorder.prepare()
 
 
 def _delivering(send: Send) -> Send:
@@ -118,14 +112,7 @@ def _delivering(send: Send) -> Send:
 
     async def send_last(message: Message) -> None:
         if message["type"].startswith("lifespan.shutdown."):
-            await aside(_deliver)
+            await aside(deliver)
         await send(message)
 
     return send_last
-
-
-@guarded(None)
-def _deliver() -> None:
-    recorder = active()
-    if recorder is not None:
-        recorder.flush()

@@ -7,8 +7,6 @@ errors of ours themselves, where elsewhere `guarded` would.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +17,7 @@ from ..guard import guarded, report
 from ..request import UsageRequest
 from .carrier import headers_of, peer_of
 from .listening import Listening
+from .told import Told
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -50,10 +49,10 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
     return received.attribution
 
 
-class Exchange:
+class Exchange(Told):
     """One HTTP request and its response, as their messages pass by."""
 
-    __slots__ = ("_asked", "_closed", "_ending", "_heard", "_listening", "_parts", "_receive", "_send", "request")
+    __slots__ = ("_asked", "_heard", "_listening", "_parts", "_receive", "_send")
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         sent = scope["headers"]
@@ -62,6 +61,7 @@ class Exchange:
         headers = headers_of(sent, recorder.headers)
         peer = peer_of(scope) if recorder.needs_peer else None
         attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
+        # Not by way of the base's, which is a call more.
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
         self._ending = False
         self._closed = False
@@ -110,7 +110,7 @@ class Exchange:
             report("instrumentation.exchange.Exchange.send", error)
         if self._ending and request.recorder.delivers_each and not self._closed:
             # Held until the request has been delivered: with its last message sent, the process may be frozen.
-            self._sent(size)
+            self.sent(size)
             self.close()
             await self.delivered()
             await self._send(changed)
@@ -118,19 +118,10 @@ class Exchange:
         try:
             await self._send(changed)
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
-            request.client_gone = request.client_gone or not self._closed
+            self.gone()
             raise
         if size >= 0:
-            self._sent(size)
-
-    def _sent(self, size: int) -> None:
-        """The server has taken a part of the body."""
-        request = self.request
-        # A server may take what it has nobody to send to, and say nothing.
-        if not request.client_gone and not self._closed:
-            request.complete = self._ending
-            # What an application answers to HEAD, its server keeps to itself (RFC 9110, section 9.3.2).
-            request.response_sent(0 if request.method == "HEAD" else size)
+            self.sent(size)
 
     def _streaming(self) -> None:
         """More of the body will follow. Most applications ask meanwhile whether their client is still there."""
@@ -142,32 +133,11 @@ class Exchange:
                 with suppress(RuntimeError):  # not asyncio's loop
                     self._listening = Listening(self._receive, self._received)
 
-    @guarded(None)
-    def failed(self, error: BaseException) -> None:
-        """The application raised."""
-        self.request.failed(error)
-
     def close(self) -> None:
-        """The application is done: its span is made, unless it has been."""
-        if self._closed:
-            return
-        self._closed = True
+        """As for any. Nobody else asks for messages from now on."""
         if self._listening is not None:
             self._listening.stop()
-        try:
-            self.request.close()
-        except Exception as error:
-            report("instrumentation.exchange.Exchange.close", error)
-
-    async def delivered(self) -> None:
-        """Where requests wait for delivery: deliver what there is, within the time of one attempt."""
-        recorder = self.request.recorder
-        if recorder.delivers_each and recorder.waiting():
-            await aside(self._deliver)
-
-    @guarded(None)
-    def _deliver(self) -> None:
-        self.request.recorder.deliver()
+        super().close()
 
     @guarded(None)
     def _received(self, message: Message) -> None:
@@ -239,7 +209,7 @@ class WebSocketExchange(Exchange):
         try:
             await self._send(changed)
         except OSError:  # as for HTTP
-            self.request.client_gone = self.request.client_gone or not self._closed
+            self.gone()
             raise
         self._after(message)
 
@@ -265,14 +235,8 @@ class WebSocketExchange(Exchange):
             self.request.response_sent(len(message.get("body", b"")))
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
-            self.request.response_sent(0)
-            if self.request.error is None:  # else a framework closes what nobody has handled, with a code that it likes
-                self.request.complete = True
-                self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
+            self.closed_with(message.get("code", 1000))
 
-
-_REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011: "server_error"}
-"""What an application says by the code that it closes with (RFC 6455, section 7.4.1)."""
 
 EXCHANGES: Final[dict[str, type[Exchange]]] = {"http": Exchange, "websocket": WebSocketExchange}
 """By the type of the ASGI scope."""
@@ -289,24 +253,3 @@ def _is_loss(disconnect: Message) -> bool:
 def _payload(message: Message) -> int:
     text = message.get("text")
     return len(text.encode()) if text is not None else len(message.get("bytes") or b"")
-
-
-async def aside(work: Callable[[], None]) -> None:
-    """Do ``work``, which must not raise, without holding up the loop."""
-    try:
-        await _on_a_thread(work, asyncio.get_running_loop())
-    except RuntimeError:  # not asyncio's loop, or no thread to be had
-        work()
-
-
-async def _on_a_thread(work: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-    # A thread of its own: the loop's executor may be busy with the application's work for long.
-    done = asyncio.Event()
-
-    def run() -> None:
-        work()
-        with suppress(RuntimeError):  # the server did not wait, and has closed the loop
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=run, name="otel-usage-flush", daemon=True).start()
-    await done.wait()

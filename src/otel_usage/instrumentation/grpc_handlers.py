@@ -18,8 +18,8 @@ from opentelemetry.context import get_current
 from ..guard import guarded, report
 from ..request import UsageRequest
 from ..scope import Recording, current, enter, leave
-from .exchange import aside
 from .grpc_exchange import Exchange, Transform
+from .told import aside
 
 Behavior = Callable[..., Any]
 """What the application has made: of a message, or of what iterates over several, and a context."""
