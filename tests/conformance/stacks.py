@@ -39,6 +39,8 @@ GUNICORN: Final = (
 WAITRESS: Final = ("waitress-serve", "--listen", "127.0.0.1:{port}", "--threads", "32", "{app}:app")
 
 NO_WEBSOCKETS: Final = {"web socket": "WSGI has no WebSockets"}
+DJANGO: Final = {"web socket": "Django has no WebSockets"}
+DJANGO_WSGI: Final = {**DJANGO, "chunked request body": "under WSGI, Django reads as much as Content-Length says"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,20 @@ STACKS: Final = (
         environment={"TRACING": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,asgi"},
     ),
     Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack(
+        "Django", "uvicorn", "django_async_app", UVICORN, "/items/<int:n>", "/inner/<str:m>/items/<int:n>",
+        cannot=DJANGO,
+    ),
+    Stack(
+        "Django", "gunicorn", "django_app", GUNICORN, "/items/<int:n>", "/inner/<str:m>/items/<n>", cannot=DJANGO_WSGI
+    ),
+    Stack(
+        "Django REST framework", "gunicorn", "drf_app", GUNICORN, "/items/<n>", "/inner/<str:m>/items/<n>",
+        cannot=DJANGO_WSGI,
+    ),
+    Stack(
+        "Django Ninja", "uvicorn", "ninja_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=DJANGO
+    ),
     Stack(
         "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
     ),

@@ -44,6 +44,11 @@ INTEGRATIONS: Final = (
     Integration("Starlette", Role.SERVER, "starlette", "starlette", ("starlette.applications", "starlette.routing")),
     Integration("FastAPI", Role.SERVER, "fastapi", "starlette", ("fastapi.applications", "fastapi.routing")),
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
+    Integration(
+        "Django", Role.SERVER, "django", "django",
+        tuple(f"django.core.handlers.{each}" for each in ("asgi", "base", "exception", "wsgi")),
+    ),
+    Integration("Falcon", Role.SERVER, "falcon", "falcon", ("falcon.app", "falcon.asgi.app")),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
@@ -54,7 +59,17 @@ INTEGRATIONS: Final = (
     Integration("uvicorn", Role.GROUND, "uvicorn", "peers", ("uvicorn.middleware.proxy_headers",)),
     Integration("waitress", Role.GROUND, "waitress", "peers", ("waitress.proxy_headers",)),
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
-)
+    Integration("uvicorn's applications", Role.GROUND, "uvicorn", "entries", ("uvicorn.config", "uvicorn.server")),
+    Integration("Hypercorn's applications", Role.GROUND, "hypercorn", "entries", ("hypercorn.app_wrappers",)),
+    Integration("Granian's applications", Role.GROUND, "granian", "entries", ("granian.asgi", "granian.wsgi")),
+    Integration(
+        "Gunicorn's applications", Role.GROUND, "gunicorn", "entries",
+        tuple(f"gunicorn.workers.{each}" for each in ("gasgi", "ggevent", "gthread", "sync")),
+    ),
+    Integration("waitress's applications", Role.GROUND, "waitress", "entries", ("waitress.server",)),
+    Integration("werkzeug's applications", Role.GROUND, "werkzeug", "entries", ("werkzeug.serving",)),
+    Integration("wsgiref's applications", Role.GROUND, "", "entries", ("wsgiref.simple_server",)),
+)  # fmt: skip
 
 
 def waiting(integrations: Iterable[Integration] = INTEGRATIONS) -> Mapping[str, HooksOf]:
