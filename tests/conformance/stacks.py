@@ -41,6 +41,10 @@ WAITRESS: Final = ("waitress-serve", "--listen", "127.0.0.1:{port}", "--threads"
 NO_WEBSOCKETS: Final = {"web socket": "WSGI has no WebSockets"}
 DJANGO: Final = {"web socket": "Django has no WebSockets"}
 DJANGO_WSGI: Final = {**DJANGO, "chunked request body": "under WSGI, Django reads as much as Content-Length says"}
+FALCON: Final = {
+    "client that leaves while it is answered": "Falcon does not ask whether the client of a stream has left,"
+    " and uvicorn says nothing to what sends it more"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,15 @@ STACKS: Final = (
     Stack(
         "Django Ninja", "uvicorn", "ninja_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=DJANGO
     ),
+    Stack("Falcon", "uvicorn", "falcon_async_app", UVICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=FALCON),
+    Stack(
+        "Falcon", "gunicorn", "falcon_app", GUNICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=NO_WEBSOCKETS
+    ),
     Stack(
         "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
+    ),
+    Stack("plain ASGI", "uvicorn", "plain_asgi_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
+    Stack(
+        "plain WSGI", "gunicorn", "plain_wsgi_app", GUNICORN, "/items/{n}", "/inner/{m}/items/{n}", cannot=NO_WEBSOCKETS
     ),
 )  # fmt: skip

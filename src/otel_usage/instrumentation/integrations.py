@@ -37,7 +37,7 @@ class Integration:
     home: str
     """The file beside this one that knows it."""
     modules: tuple[str, ...]
-    """The library's modules that have functions to be hooked."""
+    """The library's modules that have functions to be hooked. None: it is another one that serves it."""
 
 
 INTEGRATIONS: Final = (
@@ -48,6 +48,8 @@ INTEGRATIONS: Final = (
         "Django", Role.SERVER, "django", "django",
         tuple(f"django.core.handlers.{each}" for each in ("asgi", "base", "exception", "wsgi")),
     ),
+    Integration("Django REST framework", Role.SERVER, "djangorestframework", "django", ()),
+    Integration("Django Ninja", Role.SERVER, "django-ninja", "django", ()),
     Integration("Falcon", Role.SERVER, "falcon", "falcon", ("falcon.app", "falcon.asgi.app")),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),

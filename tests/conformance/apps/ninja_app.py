@@ -9,7 +9,7 @@ from setting import SECRET
 
 configure(__name__)
 
-from ninja import NinjaAPI, Router  # noqa: E402 - it reads the settings
+from ninja import NinjaAPI, Path, Router  # noqa: E402 - it reads the settings
 from ninja.errors import HttpError  # noqa: E402
 
 api = NinjaAPI(docs_url=None, openapi_url=None)
@@ -120,7 +120,7 @@ inner = Router()
 
 
 @inner.get("/items/{int:n}")
-async def inner_item(request: HttpRequest, m: str, n: int) -> dict[str, int]:
+async def inner_item(request: HttpRequest, m: Path[str], n: int) -> dict[str, int]:
     return {m: n}
 
 
