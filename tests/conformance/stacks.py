@@ -33,12 +33,23 @@ from dataclasses import dataclass, field
 from typing import Final
 
 UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
+HYPERCORN: Final = ("hypercorn", "{app}:app", "--bind", "127.0.0.1:{port}")
 GUNICORN: Final = (
     "gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "32",
 )  # fmt: skip
 WAITRESS: Final = ("waitress-serve", "--listen", "127.0.0.1:{port}", "--threads", "32", "{app}:app")
+UWSGI: Final = (
+    "uwsgi", "--module", "{app}:app", "--http-socket", "127.0.0.1:{port}", "--enable-threads", "--threads", "32",
+    "--master", "--lazy-apps", "--py-call-uwsgi-fork-hooks",
+    "--hook-master-start", "unix_signal:15 gracefully_kill_them_all",
+)  # fmt: skip
+GRANIAN: Final = ("granian", "{app}:app", "--port", "{port}", "--log-level", "warning", "--interface")
+
+ASGI_SERVERS: Final = {"uvicorn": UVICORN, "Hypercorn": HYPERCORN, "Granian": (*GRANIAN, "asgi")}
+WSGI_SERVERS: Final = {"gunicorn": GUNICORN, "waitress": WAITRESS, "uWSGI": UWSGI, "Granian": (*GRANIAN, "wsgi")}
 
 NO_WEBSOCKETS: Final = {"web socket": "WSGI has no WebSockets"}
+UWSGI_CHUNKS: Final = {"chunked request body": "uWSGI has a function of its own to read one by, and no other"}
 DJANGO: Final = {"web socket": "Django has no WebSockets"}
 DJANGO_WSGI: Final = {**DJANGO, "chunked request body": "under WSGI, Django reads as much as Content-Length says"}
 FALCON: Final = {
@@ -68,6 +79,11 @@ class Stack:
     cannot: Mapping[str, str] = field(default_factory=dict)
     """The cases that it has no place for, by their name, and why. They are shown in the table."""
 
+    @property
+    def says_where_a_stream_breaks(self) -> bool:
+        """Whether a client can tell that a stream has ended too early. uWSGI's just end, as those of HTTP/1.0 did."""
+        return self.server != "uWSGI"
+
     def __str__(self) -> str:
         return "-".join(filter(None, (self.library, self.variant, self.server)))
 
@@ -81,11 +97,21 @@ STACKS: Final = (
     ),
     Stack("Starlette", "uvicorn", "starlette_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
     Stack(
-        "Django", "uvicorn", "django_async_app", UVICORN, "/items/<int:n>", "/inner/<str:m>/items/<int:n>",
-        cannot=DJANGO,
+        "Falcon", "uvicorn", "falcon_async_app", UVICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=FALCON
     ),
     Stack(
-        "Django", "gunicorn", "django_app", GUNICORN, "/items/<int:n>", "/inner/<str:m>/items/<n>", cannot=DJANGO_WSGI
+        "Falcon", "gunicorn", "falcon_app", GUNICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=NO_WEBSOCKETS
+    ),
+    *(
+        Stack(
+            "Django", server, "django_async_app", ASGI_SERVERS[server],
+            "/items/<int:n>", "/inner/<str:m>/items/<int:n>", cannot=DJANGO,
+        )
+        for server in ("uvicorn", "Hypercorn")
+    ),
+    *(
+        Stack("Django", server, "django_app", command, "/items/<int:n>", "/inner/<str:m>/items/<n>", cannot=DJANGO_WSGI)
+        for server, command in WSGI_SERVERS.items()
     ),
     Stack(
         "Django REST framework", "gunicorn", "drf_app", GUNICORN, "/items/<n>", "/inner/<str:m>/items/<n>",
@@ -94,15 +120,22 @@ STACKS: Final = (
     Stack(
         "Django Ninja", "uvicorn", "ninja_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=DJANGO
     ),
-    Stack("Falcon", "uvicorn", "falcon_async_app", UVICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=FALCON),
-    Stack(
-        "Falcon", "gunicorn", "falcon_app", GUNICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=NO_WEBSOCKETS
+    *(
+        Stack(
+            "Flask", server, "flask_app", command, "/items/<int:n>", "/inner/<m>/items/<int:n>",
+            cannot=NO_WEBSOCKETS | (UWSGI_CHUNKS if server == "uWSGI" else {}),
+        )
+        for server, command in WSGI_SERVERS.items()
     ),
-    Stack(
-        "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
+    *(
+        Stack("plain ASGI", server, "plain_asgi_app", command, "/items/{n}", "/inner/{m}/items/{n}")
+        for server, command in ASGI_SERVERS.items()
     ),
-    Stack("plain ASGI", "uvicorn", "plain_asgi_app", UVICORN, "/items/{n}", "/inner/{m}/items/{n}"),
-    Stack(
-        "plain WSGI", "gunicorn", "plain_wsgi_app", GUNICORN, "/items/{n}", "/inner/{m}/items/{n}", cannot=NO_WEBSOCKETS
+    *(
+        Stack(
+            "plain WSGI", server, "plain_wsgi_app", command, "/items/{n}", "/inner/{m}/items/{n}", cannot=NO_WEBSOCKETS
+        )
+        for server, command in {**WSGI_SERVERS, "Hypercorn": HYPERCORN}.items()
+        if server != "uWSGI"  # it keeps its applications in C, where one of no framework has no entry to be hooked
     ),
 )  # fmt: skip
