@@ -48,7 +48,7 @@ def server_process(
         subprocess.Popen(whole, env=env, cwd=folder, stdout=output, stderr=output, start_new_session=True) as process,
     ):
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not listens(port):
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()

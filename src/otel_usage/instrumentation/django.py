@@ -95,7 +95,8 @@ _REGEX: Final = re.compile(r"[\^$\\(]")
 """What says that a part of a route is one: Django warns of a `path()` that has any."""
 
 _TOKEN: Final = re.compile(
-    r"\\[AbBZz]|\\(?P<literal>[^A-Za-z0-9])|\(\?P<(?P<name>\w+)>|(?P<plain>\((?!\?))|(?P<open>\((?:\?[:=!])?)"
+    r"\\[AbBZz]|\(\?[aiLmsux]+\)|\\(?P<literal>[^A-Za-z0-9])"
+    r"|\(\?P<(?P<name>\w+)>|(?P<plain>\((?!\?))|(?P<look>\(\?<?[=!])|(?P<open>\(\?:?)"
     r"|(?P<close>\)[?*+]?)|(?P<class>\[\^?\]?(?:\\.|[^\]\\])*\])|(?P<anchor>[\^$?])|(?P<other>\\?.)",
     re.DOTALL,
 )
@@ -103,20 +104,24 @@ _TOKEN: Final = re.compile(
 
 def _without_regex(route: str) -> str:
     kept: list[str] = []
-    depth, within = 0, 0  # of parentheses, and of the group that the name of which is kept stands for
+    depth, within = 0, 0  # of parentheses, and of the group that stands as a whole for what is in it. 0: of none
     for token in _TOKEN.finditer(route):
         kind = token.lastgroup
-        if kind in ("name", "plain", "open"):
+        if kind in _OPENING:
             depth += 1
             if kind != "open" and not within:
                 within = depth
-                kept.append(f"<{token['name'] or 'var'}>")
+                kept.append({"name": f"<{token['name']}>", "plain": "<var>"}.get(kind, ""))
         elif kind == "close":
             within = 0 if within == depth else within
             depth -= 1
-        elif not within and kind in ("literal", "class", "other"):
+        elif not within and kind in _KEPT:
             kept.append(token[kind])
     return "".join(kept)
+
+
+_OPENING: Final = ("name", "plain", "look", "open")
+_KEPT: Final = ("literal", "class", "other")
 
 
 TESTED: Final = {"django": "5.2", "djangorestframework": "3.18", "django-ninja": "1.7"}
