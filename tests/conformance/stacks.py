@@ -56,6 +56,11 @@ FALCON: Final = {
     "client that leaves while it is answered": "Falcon does not ask whether the client of a stream has left,"
     " and uvicorn says nothing to what sends it more"
 }
+HYPERCORN_WSGI: Final = {
+    **NO_WEBSOCKETS,
+    "empty answer": "Hypercorn answers 500 where a WSGI application's answer has no body",
+    "client that leaves while it is answered": "Hypercorn does not tell a WSGI application that its client has left",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,11 @@ STACKS: Final = (
         Stack(
             "plain WSGI", server, "plain_wsgi_app", command, "/items/{n}", "/inner/{m}/items/{n}", cannot=NO_WEBSOCKETS
         )
-        for server, command in {**WSGI_SERVERS, "Hypercorn": HYPERCORN}.items()
+        for server, command in WSGI_SERVERS.items()
         if server != "uWSGI"  # it keeps its applications in C, where one of no framework has no entry to be hooked
+    ),
+    Stack(
+        "plain WSGI", "Hypercorn", "plain_wsgi_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}",
+        cannot=HYPERCORN_WSGI,
     ),
 )  # fmt: skip

@@ -39,8 +39,10 @@ SERVERS: dict[str, tuple[str, ...]] = {
     ),
     "gunicorn, gevent": (*GUNICORN, "--workers", "2", "-k", "gevent", "desk:wsgi"),
     "gunicorn, recycled": (*GUNICORN, "--workers", "2", "--max-requests", "7", "desk:wsgi"),
+    "gunicorn, its own worker for ASGI": (*GUNICORN, "--workers", "2", "-k", "asgi", "desk:asgi"),
     "uwsgi": (*UWSGI, "--processes", "2", "--module", "desk:wsgi"),
     "uvicorn, 4 workers": (*UVICORN, "--workers", "4", "desk:asgi"),
+    "uvicorn, no lifespan": (*UVICORN, "--workers", "2", "--lifespan", "off", "desk:asgi"),
     "uvicorn, recycled": (*UVICORN, "--workers", "2", "--limit-max-requests", "20", "desk:asgi"),
 }  # fmt: skip
 

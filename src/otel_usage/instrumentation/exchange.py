@@ -231,7 +231,8 @@ class WebSocketExchange(Exchange):
         elif message["type"] == "websocket.close":
             self.request.complete = True
             self.request.response_sent(0)
-            self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
+            if self.request.error is None:  # which says more than the code that a framework closes with then
+                self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 
 
 _REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011: "server_error"}

@@ -39,18 +39,18 @@ def _found(app: Any, falcon_request: Any, found: tuple[Any, ...]) -> None:
     request = _observed(falcon_request)
     if request is None:
         return
-    responder, _, resource, template = found
+    *_, resource, template = found
     request.works_here()
     if resource is None:
-        _fell_through(app, request, responder)
+        _fell_through(app, request, falcon_request.path)
     elif template is not None:  # a router of the application's own may know of none
         request.matched(template)
 
 
-def _fell_through(app: Any, request: UsageRequest, responder: Any) -> None:
-    """No resource was found: a sink or a folder of files may take it, which have the beginning of a path."""
-    for prefix, taker, is_sink in app._sink_and_static_routes:
-        if taker is responder:
+def _fell_through(app: Any, request: UsageRequest, path: str) -> None:
+    """No resource was found: the first sink or folder of files takes it that has the beginning of its path."""
+    for prefix, _, is_sink in app._sink_and_static_routes:
+        if prefix.match(path):
             beginning = prefix.pattern if is_sink else prefix._prefix
             request.entered("" if _REGEX.search(beginning) else beginning.rstrip("/"), routes=False)
             return
