@@ -39,10 +39,8 @@ SERVERS: dict[str, tuple[str, ...]] = {
     ),
     "gunicorn, gevent": (*GUNICORN, "--workers", "2", "-k", "gevent", "desk:wsgi"),
     "gunicorn, recycled": (*GUNICORN, "--workers", "2", "--max-requests", "7", "desk:wsgi"),
-    "gunicorn, its own worker for ASGI": (*GUNICORN, "--workers", "2", "-k", "asgi", "desk:asgi"),
     "uwsgi": (*UWSGI, "--processes", "2", "--module", "desk:wsgi"),
     "uvicorn, 4 workers": (*UVICORN, "--workers", "4", "desk:asgi"),
-    "uvicorn, no lifespan": (*UVICORN, "--workers", "2", "--lifespan", "off", "desk:asgi"),
     "uvicorn, recycled": (*UVICORN, "--workers", "2", "--limit-max-requests", "20", "desk:asgi"),
 }  # fmt: skip
 
@@ -121,6 +119,21 @@ def test_sigterm_in_the_middle_of_traffic_loses_nothing_that_was_answered(
         traffic.join(60)
     assert len(running.answered) >= 100
     assert set(running.answered) <= set(ids(stub)), logged
+
+
+ENDS = {
+    "uvicorn, no lifespan": (*UVICORN, "--lifespan", "off", "desk:asgi"),
+    "gunicorn, its own worker for ASGI": (*GUNICORN, "-k", "asgi", "desk:asgi"),
+}
+
+
+@pytest.mark.parametrize("server", ENDS)
+def test_what_was_recorded_is_delivered_at_the_end_of_one_process(server: str, tmp_path: Path, stub: AxiomStub) -> None:
+    with desk(ENDS[server], tmp_path, stub) as running:
+        running.ask_many(20)
+        logged = running.stop()
+    assert len(running.answered) == 20, logged
+    assert sorted(running.answered) == ids(stub), logged
 
 
 @pytest.mark.parametrize("server", ["gunicorn, preloaded, sync", "uvicorn, 4 workers", "gunicorn, gevent"])

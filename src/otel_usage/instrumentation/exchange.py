@@ -229,9 +229,9 @@ class WebSocketExchange(Exchange):
             self.request.response_sent(len(message.get("body", b"")))
             self.request.complete = not message.get("more_body", False)
         elif message["type"] == "websocket.close":
-            self.request.complete = True
             self.request.response_sent(0)
-            if self.request.error is None:  # which says more than the code that a framework closes with then
+            if self.request.error is None:  # else a framework closes what its application's exception has broken off
+                self.request.complete = True
                 self.request.reason = self.request.reason or _REASON_OF_CLOSE.get(message.get("code", 1000))
 
 
