@@ -17,6 +17,8 @@ from typing import Any, Final
 import uvicorn
 import waitress
 
+from otel_usage.instrumentation.entries import _ServedASGI, _ServedWSGI
+
 APPS: Final = Path(__file__).parent / "apps"
 PROGRAMS: Final = Path(sys.executable).parent
 
@@ -80,10 +82,14 @@ def listening() -> socket.socket:
 
 
 @contextmanager
-def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
-    """Serve an ASGI app with uvicorn, on a thread. Yields its URL."""
+def serve_asgi(app: Any, *, ours: bool = True, **settings: Any) -> Iterator[str]:
+    """Serve an ASGI app with uvicorn, on a thread. Yields its URL. Not ``ours``: usage has no entry at the server."""
     sock = listening()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **{"timeout_graceful_shutdown": 3, **settings}))
+    config = uvicorn.Config(app, log_level="critical", **{"timeout_graceful_shutdown": 3, **settings})
+    if not ours:
+        config.load()
+        config.loaded_app = _without_entry(config.loaded_app)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="test-uvicorn", daemon=True)
     thread.start()
     try:
@@ -100,10 +106,12 @@ def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serve_wsgi(app: Any, **settings: Any) -> Iterator[str]:
-    """Serve a WSGI app with waitress, on threads. Yields its URL."""
+def serve_wsgi(app: Any, *, ours: bool = True, **settings: Any) -> Iterator[str]:
+    """Serve a WSGI app with waitress, on threads. Yields its URL. ``ours`` as for ASGI."""
     sock = listening()
     server = waitress.create_server(app, sockets=[sock], threads=4, **settings)
+    if not ours:
+        server.application = _without_entry(server.application)
     stopping = threading.Event()
 
     def serve() -> None:
@@ -122,3 +130,7 @@ def serve_wsgi(app: Any, **settings: Any) -> Iterator[str]:
         server.asyncore.close_all(server._map)
         server.close()
         assert not thread.is_alive(), "waitress did not stop within 15 s"
+
+
+def _without_entry(app: Any) -> Any:
+    return app.app if isinstance(app, (_ServedASGI, _ServedWSGI)) else app

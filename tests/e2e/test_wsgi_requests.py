@@ -489,7 +489,7 @@ def test_a_failure_to_close_is_not_the_responses(bare: str, stub: AxiomStub) -> 
 def test_the_length_that_a_server_makes_of_a_single_part_is_unchanged(app: Bare, bare: str, stub: AxiomStub) -> None:
     found = outside(bare, "/single")[0].headers
     the_request(stub)  # which switches usage off
-    with serve_wsgi(app) as unobserved:
+    with serve_wsgi(app, ours=False) as unobserved:
         expected = outside(unobserved, "/single")[0].headers
     assert found["content-length"] == expected["content-length"] == "5"
     assert found.keys() == expected.keys()
