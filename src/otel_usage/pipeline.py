@@ -96,7 +96,11 @@ class Pipeline:
         self._say_where_spans_went()
 
     def flush(self) -> None:
-        """Deliver what waits, within ``shutdown_timeout``, before a server ends the process."""
+        """Deliver what waits, within ``shutdown_timeout``, before a server ends the process. An application and its
+        server may both ask, and what could not be delivered is not tried, and waited for, twice.
+        """
+        if self.delivery.ledger() == self._said:
+            return
         self.delivery.force_flush(int(self.config.shutdown_timeout * 1000))
         self._say_where_spans_went()
 

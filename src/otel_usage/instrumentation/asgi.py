@@ -140,15 +140,8 @@ def _delivering(send: Send) -> Send:
 
 
 async def deliver_aside() -> None:
-    """Deliver what waits, if anything does, without holding up the loop."""
-    if _waiting():
-        await aside(_deliver)
-
-
-@guarded(False)
-def _waiting() -> bool:
-    recorder = active()
-    return recorder is not None and recorder.waiting()
+    """Deliver what waits, without holding up the loop."""
+    await aside(_deliver)
 
 
 @guarded(None)
