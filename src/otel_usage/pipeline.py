@@ -63,6 +63,7 @@ class Pipeline:
             waiting=lambda: self.delivery.ledger().left > 0,
         )
         self._said = self.delivery.ledger()
+        self._flushed = 0
         self._finalizer: Any = None
         self._over = False
         self._hooks: Final = HookSet(waiting())
@@ -99,8 +100,10 @@ class Pipeline:
         """Deliver what waits, within ``shutdown_timeout``, before a server ends the process. An application and its
         server may both ask, and what could not be delivered is not tried, and waited for, twice.
         """
-        if self.delivery.ledger() == self._said:
+        produced = self.delivery.ledger().produced
+        if produced == self._flushed:
             return
+        self._flushed = produced
         self.delivery.force_flush(int(self.config.shutdown_timeout * 1000))
         self._say_where_spans_went()
 
