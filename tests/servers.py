@@ -18,6 +18,8 @@ from typing import Any, Final
 import uvicorn
 import waitress
 
+from otel_usage.instrumentation.entries import _ServedASGI, _ServedWSGI
+
 APPS: Final = Path(__file__).parent / "apps"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SLOW: Final = "anthropic,google-genai,langchain,openai"
@@ -71,7 +73,7 @@ def server_process(
     """Run a program as :func:`program_process` does, until it listens. Yields the process and its log."""
     log = tmp_path / f"{Path(command[0]).name}-{port}.log"
     with program_process(command, log, directory, **environment) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not listens(port):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -96,10 +98,14 @@ def listening() -> socket.socket:
 
 
 @contextmanager
-def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
-    """Serve an ASGI app with uvicorn, on a thread. Yields its URL."""
+def serve_asgi(app: Any, *, ours: bool = True, **settings: Any) -> Iterator[str]:
+    """Serve an ASGI app with uvicorn, on a thread. Yields its URL. Not ``ours``: usage has no entry at the server."""
     sock = listening()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **{"timeout_graceful_shutdown": 3, **settings}))
+    config = uvicorn.Config(app, log_level="critical", **{"timeout_graceful_shutdown": 3, **settings})
+    if not ours:
+        config.load()
+        config.loaded_app = _without_entry(config.loaded_app)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="test-uvicorn", daemon=True)
     thread.start()
     try:
@@ -116,10 +122,12 @@ def serve_asgi(app: Any, **settings: Any) -> Iterator[str]:
 
 
 @contextmanager
-def serve_wsgi(app: Any, **settings: Any) -> Iterator[str]:
-    """Serve a WSGI app with waitress, on threads. Yields its URL."""
+def serve_wsgi(app: Any, *, ours: bool = True, **settings: Any) -> Iterator[str]:
+    """Serve a WSGI app with waitress, on threads. Yields its URL. ``ours`` as for ASGI."""
     sock = listening()
     server = waitress.create_server(app, sockets=[sock], threads=4, **settings)
+    if not ours:
+        server.application = _without_entry(server.application)
     stopping = threading.Event()
 
     def serve() -> None:
@@ -205,3 +213,7 @@ def _serve_on_a_loop(start: Callable[[socket.socket], Awaitable[Callable[[], Awa
         thread.join(15)
         sock.close()
         assert not thread.is_alive(), "the server did not stop within 15 s"
+
+
+def _without_entry(app: Any) -> Any:
+    return app.app if isinstance(app, (_ServedASGI, _ServedWSGI)) else app

@@ -13,7 +13,7 @@ _NOT_IN_URL: Final = re.compile(r"[@?#\\\s\x00-\x1f\x7f\ud800-\udfff]")
 def split_url(url: str) -> SplitResult | None:
     """The parts of an http:// or https:// URL with a host, without user, query or fragment. None: it is none.
 
-    An error of the standard library's would hold what it could not read, and so would one of ours that is raised for it.
+    An error of the standard library's would hold what it could not read, and so would one of ours that it has caused.
     """
     try:
         parts = urlsplit(url)

@@ -64,6 +64,7 @@ class Pipeline:
             waiting=lambda: self.delivery.ledger().left > 0,
         )
         self._said = self.delivery.ledger()
+        self._flushed = 0
         self._finalizer: Any = None
         self._over = False
         self._hooks: Final = HookSet(waiting())
@@ -98,7 +99,13 @@ class Pipeline:
         self._say_where_spans_went()
 
     def flush(self) -> None:
-        """Deliver what waits, within ``shutdown_timeout``, before a server ends the process."""
+        """Deliver what waits, within ``shutdown_timeout``, before a server ends the process. An application and its
+        server may both ask, and what could not be delivered is not tried, and waited for, twice.
+        """
+        produced = self.delivery.ledger().produced
+        if produced == self._flushed:
+            return
+        self._flushed = produced
         self.delivery.force_flush(int(self.config.shutdown_timeout * 1000))
         self._say_where_spans_went()
 

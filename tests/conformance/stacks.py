@@ -36,18 +36,37 @@ from otel_usage.instrumentation.integrations import INTEGRATIONS
 
 UVICORN: Final = ("uvicorn", "{app}:app", "--port", "{port}", "--log-level", "warning")
 HYPERCORN: Final = ("hypercorn", "{app}:app", "--bind", "127.0.0.1:{port}")
-GRANIAN: Final = (
-    "granian", "{app}:app", "--interface", "asgi", "--port", "{port}", "--log-level", "warning",
-)  # fmt: skip
 GUNICORN: Final = (
     "gunicorn", "{app}:app", "--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "32",
 )  # fmt: skip
 WAITRESS: Final = ("waitress-serve", "--listen", "127.0.0.1:{port}", "--threads", "32", "{app}:app")
+UWSGI: Final = (
+    "uwsgi", "--module", "{app}:app", "--http-socket", "127.0.0.1:{port}", "--enable-threads", "--threads", "32",
+    "--master", "--lazy-apps", "--py-call-uwsgi-fork-hooks",
+    "--hook-master-start", "unix_signal:15 gracefully_kill_them_all",
+)  # fmt: skip
+_GRANIAN: Final = ("granian", "{app}:app", "--port", "{port}", "--log-level", "warning", "--interface")
+GRANIAN: Final = (*_GRANIAN, "asgi")
+
+ASGI_SERVERS: Final = {"uvicorn": UVICORN, "hypercorn": HYPERCORN, "granian": GRANIAN}
+WSGI_SERVERS: Final = {"gunicorn": GUNICORN, "waitress": WAITRESS, "uWSGI": UWSGI, "granian": (*_GRANIAN, "wsgi")}
 
 SANIC: Final = ("sanic", "{app}:app", "--host", "127.0.0.1", "--port", "{port}", "--no-motd", "--no-access-logs")
 SANIC_TEMPLATES: Final = "/items/<n:int>", "/inner/<m:str>/items/<n:int>"
 
 NO_WEBSOCKETS: Final = {"web socket": "WSGI has no WebSockets"}
+UWSGI_CHUNKS: Final = {"chunked request body": "uWSGI has a function of its own to read one by, and no other"}
+DJANGO: Final = {"web socket": "Django has no WebSockets"}
+DJANGO_WSGI: Final = {**DJANGO, "chunked request body": "under WSGI, Django reads as much as Content-Length says"}
+FALCON: Final = {
+    "client that leaves while it is answered": "Falcon does not ask whether the client of a stream has left,"
+    " and uvicorn says nothing to what sends it more"
+}
+HYPERCORN_WSGI: Final = {
+    **NO_WEBSOCKETS,
+    "empty answer": "Hypercorn answers 500 where a WSGI application's answer has no body",
+    "client that leaves while it is answered": "Hypercorn does not tell a WSGI application that its client has left",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +91,8 @@ class Stack:
     """The cases that it has no place for, by their name, and why. They are shown in the table."""
 
     breaks_off: bool = True
-    """Whether a response whose making has failed breaks off. Where not, its client takes it for whole."""
+    """Whether a response whose making has failed breaks off. Where not, its client takes it for whole: Sanic ends it as
+    if it were, and uWSGI's just end, as those of HTTP/1.0 did."""
 
     @property
     def subject(self) -> tuple[str, str, str]:
@@ -124,6 +144,52 @@ STACKS: Final = (
         cannot={"method not allowed": "BlackSheep answers 404 where only other methods have the path"},
     ),
     Stack(
-        "Flask", "gunicorn", "flask_app", GUNICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=NO_WEBSOCKETS
+        "Falcon", "uvicorn", "falcon_async_app", UVICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=FALCON
+    ),
+    Stack(
+        "Falcon", "gunicorn", "falcon_app", GUNICORN, "/items/{n:int}", "/inner/{m}/items/{n:int}", cannot=NO_WEBSOCKETS
+    ),
+    *(
+        Stack(
+            "Django", server, "django_async_app", ASGI_SERVERS[server],
+            "/items/<int:n>", "/inner/<str:m>/items/<int:n>", cannot=DJANGO,
+        )
+        for server in ("uvicorn", "hypercorn")
+    ),
+    *(
+        Stack(
+            "Django", server, "django_app", command, "/items/<int:n>", "/inner/<str:m>/items/<n>",
+            cannot=DJANGO_WSGI, breaks_off=server != "uWSGI",
+        )
+        for server, command in WSGI_SERVERS.items()
+    ),
+    Stack(
+        "Django REST framework", "gunicorn", "drf_app", GUNICORN, "/items/<n>", "/inner/<str:m>/items/<n>",
+        cannot=DJANGO_WSGI,
+    ),
+    Stack(
+        "Django Ninja", "uvicorn", "ninja_app", UVICORN, "/items/<int:n>", "/inner/<m>/items/<int:n>", cannot=DJANGO
+    ),
+    *(
+        Stack(
+            "Flask", server, "flask_app", command, "/items/<int:n>", "/inner/<m>/items/<int:n>",
+            cannot=NO_WEBSOCKETS | (UWSGI_CHUNKS if server == "uWSGI" else {}), breaks_off=server != "uWSGI",
+        )
+        for server, command in WSGI_SERVERS.items()
+    ),
+    *(
+        Stack("plain ASGI", server, "plain_asgi_app", command, "/items/{n}", "/inner/{m}/items/{n}")
+        for server, command in ASGI_SERVERS.items()
+    ),
+    *(
+        Stack(
+            "plain WSGI", server, "plain_wsgi_app", command, "/items/{n}", "/inner/{m}/items/{n}", cannot=NO_WEBSOCKETS
+        )
+        for server, command in WSGI_SERVERS.items()
+        if server != "uWSGI"  # it keeps its applications in C, where one of no framework has no entry to be hooked
+    ),
+    Stack(
+        "plain WSGI", "hypercorn", "plain_wsgi_app", HYPERCORN, "/items/{n}", "/inner/{m}/items/{n}",
+        cannot=HYPERCORN_WSGI,
     ),
 )  # fmt: skip

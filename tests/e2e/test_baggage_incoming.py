@@ -236,7 +236,10 @@ def test_no_propagator_passes_it_on_to_a_third_party(pricing: None, stub: AxiomS
     if not outer:
         FastAPIInstrumentor.instrument_app(shop, tracer_provider=TracerProvider())
     try:
-        with serve_asgi(third_party(third), lifespan="off") as third_url, serve_asgi(app, lifespan="off") as url:
+        with (
+            serve_asgi(third_party(third), ours=False, lifespan="off") as third_url,
+            serve_asgi(app, lifespan="off") as url,
+        ):
             outside(url, "/", baggage=header(own="team=blue"))
     finally:
         RequestsInstrumentor().uninstrument()
@@ -270,7 +273,7 @@ def test_no_propagator_passes_it_on_while_a_wsgi_response_is_closed(pricing: Non
 
     RequestsInstrumentor().instrument(tracer_provider=TracerProvider())
     try:
-        with serve_asgi(third_party(third), lifespan="off") as third_url, serve_wsgi(outer) as url:
+        with serve_asgi(third_party(third), ours=False, lifespan="off") as third_url, serve_wsgi(outer) as url:
             outside(url, "/", baggage=header(own="team=blue"))
             stub.wait_for(1)
     finally:

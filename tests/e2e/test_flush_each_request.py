@@ -77,7 +77,7 @@ def test_work_after_the_response_is_delivered_when_the_application_is_done(froze
             await APP(scope, receive, send)
             done.set()
 
-    with serve_asgi(app) as url:
+    with serve_asgi(app, ours=False) as url:  # so that the application is observed within this one
         outside(url, "/hello")
         assert done.wait(5)
         assert [span.name for span in stub.spans if span.kind == "internal"] == ["mail"]
@@ -146,6 +146,6 @@ def test_a_wsgi_request_is_delivered_before_its_server_is_done_with_it(frozen: N
             at_the_end.extend(stub.spans)
             return parts
 
-    with serve_wsgi(Server()) as url:
+    with serve_wsgi(Server(), ours=False) as url:
         assert outside(url, "/")[0].text == "hello"
     assert [span.kind for span in at_the_end] == ["server"]

@@ -898,10 +898,10 @@ def test_a_resolver_reads_what_the_application_keeps_of_its_user(
     switch_on(identity=resolver)
     app = FastAPI()
     app.get("/")(handler)
-    with serve_asgi(AuthenticatingMiddleware(app)) as url:  # around the framework, whose hook sees the scope
+    with serve_asgi(AuthenticatingMiddleware(app)) as url:  # around the framework, within the server's entry
         for name in ("acme", "", "stranger", "globex"):
             get(url, "/", **({"x-user": name} if name else {}))
-    assert customers(requests_of(stub, 3)) == ["acme", None, "globex"]
+    assert customers(requests_of(stub, 4)) == ["acme", None, None, "globex"]
 
 
 def test_a_request_that_fails_or_is_given_up_is_attributed_by_the_resolver_too(

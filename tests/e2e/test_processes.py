@@ -26,6 +26,12 @@ UVICORN = ("opentelemetry-instrument", "uvicorn")
 SANIC = (
     "opentelemetry-instrument", "sanic", "desk_sanic:app", "--workers", "2", "--host", "127.0.0.1", "--no-motd",
 )  # fmt: skip
+# uWSGI forks without Python's knowledge, unless it is told to. Of its workers, only those of a master end as Python's
+# processes do. The hook, from its documentation, has SIGTERM let requests end first.
+UWSGI = (
+    "opentelemetry-instrument", "uwsgi", "--master", "--lazy-apps", "--enable-threads", "--threads", "4",
+    "--py-call-uwsgi-fork-hooks", "--hook-master-start", "unix_signal:15 gracefully_kill_them_all",
+)  # fmt: skip
 SERVERS: dict[str, tuple[str, ...]] = {
     "gunicorn, preloaded, sync": (*GUNICORN, "--workers", "3", "--preload", "desk:wsgi"),
     "gunicorn, sync": (*GUNICORN, "--workers", "2", "desk:wsgi"),
@@ -37,6 +43,7 @@ SERVERS: dict[str, tuple[str, ...]] = {
     "gunicorn, aiohttp worker": (*GUNICORN, "--workers", "2", "-k", "aiohttp.GunicornWebWorker", "desk_aiohttp:app"),
     "gunicorn, gevent": (*GUNICORN, "--workers", "2", "-k", "gevent", "desk:wsgi"),
     "gunicorn, recycled": (*GUNICORN, "--workers", "2", "--max-requests", "7", "desk:wsgi"),
+    "uwsgi": (*UWSGI, "--processes", "2", "--module", "desk:wsgi"),
     "uvicorn, 4 workers": (*UVICORN, "--workers", "4", "desk:asgi"),
     "uvicorn, recycled": (*UVICORN, "--workers", "2", "--limit-max-requests", "20", "desk:asgi"),
     "hypercorn, 2 workers": ("opentelemetry-instrument", "hypercorn", "--workers", "2", "desk:asgi"),
@@ -83,7 +90,9 @@ class Desk:
 @contextmanager
 def desk(command: tuple[str, ...], tmp_path: Path, sink: AxiomStub, **environment: str) -> Iterator[Desk]:
     port = free_port()
-    where = ["--bind", f"127.0.0.1:{port}"] if {"gunicorn", "hypercorn"} & {*command} else ["--port", str(port)]
+    address = f"127.0.0.1:{port}"
+    places = {"gunicorn": ("--bind", address), "hypercorn": ("--bind", address), "uwsgi": ("--http-socket", address)}
+    where = places.get(command[1], ("--port", str(port)))
     settings = {"USAGE_TELEMETRY": "1", "USAGE_OTLP_ENDPOINT": sink.url, "AXIOM_API_TOKEN": TOKEN, **environment}
     with server_process([*command, *where], port, tmp_path, OTEL_SERVICE_NAME="desk", **settings) as (process, log):
         yield Desk(port, process, log)
@@ -130,6 +139,7 @@ def test_sanics_own_workers_deliver_when_they_are_told_to_end(tmp_path: Path, st
         "gunicorn, gevent",
         "hypercorn, 2 workers",
         "granian, 2 workers",
+        "uwsgi",
     ],
 )
 def test_sigterm_in_the_middle_of_traffic_loses_nothing_that_was_answered(
@@ -144,6 +154,21 @@ def test_sigterm_in_the_middle_of_traffic_loses_nothing_that_was_answered(
         traffic.join(60)
     assert len(running.answered) >= 100
     assert set(running.answered) <= set(ids(stub)), logged
+
+
+ENDS = {
+    "uvicorn, no lifespan": (*UVICORN, "--lifespan", "off", "desk:asgi"),
+    "gunicorn, its own worker for ASGI": (*GUNICORN, "-k", "asgi", "desk:asgi"),
+}
+
+
+@pytest.mark.parametrize("server", ENDS)
+def test_what_was_recorded_is_delivered_at_the_end_of_one_process(server: str, tmp_path: Path, stub: AxiomStub) -> None:
+    with desk(ENDS[server], tmp_path, stub) as running:
+        running.ask_many(20)
+        logged = running.stop()
+    assert len(running.answered) == 20, logged
+    assert sorted(running.answered) == ids(stub), logged
 
 
 @pytest.mark.parametrize("server", ["gunicorn, preloaded, sync", "uvicorn, 4 workers", "gunicorn, gevent"])

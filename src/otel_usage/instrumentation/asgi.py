@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import MethodType
+from typing import Any
 
 from ..baggage import restore_baggage, shed_baggage
 from ..guard import guarded, report
@@ -11,6 +13,7 @@ from ..runtime import active
 from ..scope import CURRENT, leave
 from .carrier import REQUEST_KEY, joining, request_of
 from .exchange import EXCHANGES, Exchange, Message, Receive, Scope, Send
+from .hooks import Function
 from .told import aside, deliver, prepare
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -27,6 +30,18 @@ class UsageMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await observe(self.app, scope, receive, send)
+
+
+def entry(original: Function) -> Function:
+    """The layer of an application's entry, which is a method that takes what every ASGI application does."""
+
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        if REQUEST_KEY in scope:  # the server's entry has seen it already, or an application's around this one
+            await original(self, scope, receive, send)
+        else:
+            await observe(MethodType(original, self), scope, receive, send)
+
+    return call
 
 
 async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

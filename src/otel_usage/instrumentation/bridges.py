@@ -13,7 +13,9 @@ from .carrier import SCOPE_KEY
 from .hooks import Function, Hook
 
 
-def _function(original: Function) -> Function:
+def telling(original: Function) -> Function:
+    """The layer of a function that makes an environ of a scope."""
+
     def build_environ(scope: Any, *args: Any, **kwargs: Any) -> Any:
         environ = original(scope, *args, **kwargs)
         _tell(environ, scope)
@@ -39,8 +41,8 @@ def _tell(environ: dict[str, Any], scope: Any) -> None:
 TESTED: Final = {"a2wsgi": "1.10", "asgiref": "3.13", "starlette": "1.10", "uvicorn": "0.54"}
 
 HOOKS: Final = (
-    Hook("a2wsgi.wsgi", "build_environ", _function),
+    Hook("a2wsgi.wsgi", "build_environ", telling),
     Hook("asgiref.wsgi", "WsgiToAsgiInstance.build_environ", _method),
-    Hook("starlette.middleware.wsgi", "build_environ", _function),
-    Hook("uvicorn.middleware.wsgi", "build_environ", _function),
+    Hook("starlette.middleware.wsgi", "build_environ", telling),
+    Hook("uvicorn.middleware.wsgi", "build_environ", telling),
 )

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
 from .carrier import REQUEST_KEY
 from .hooks import Function, Hook
-from .wsgi import Environ, StartResponse, observe
-
-
-def _entry(original: Function) -> Function:
-    def call(self: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        return observe(MethodType(original, self), environ, start_response)
-
-    return call
+from .wsgi import entry
 
 
 def _dispatch(original: Function) -> Function:
@@ -58,7 +49,7 @@ def _failed(arguments: tuple[Any, ...]) -> None:
 TESTED: Final = {"flask": "3.1"}
 
 HOOKS: Final = (
-    Hook("flask.app", "Flask.__call__", _entry),
+    Hook("flask.app", "Flask.__call__", entry),
     Hook("flask.app", "Flask.full_dispatch_request", _dispatch),
     # Flask answers an exception that no handler took with a 500 of its own, and nobody outside sees it.
     Hook("flask.app", "Flask.handle_exception", _handle_exception),

@@ -97,6 +97,13 @@ INTEGRATIONS: Final = (
             "sanic.server.websockets.impl",
         ),
     ),
+    Integration(
+        "Django", Role.SERVER, "django", "django",
+        tuple(f"django.core.handlers.{each}" for each in ("asgi", "base", "exception", "wsgi")),
+    ),
+    Integration("Django REST framework", Role.SERVER, "djangorestframework", "django", ()),
+    Integration("Django Ninja", Role.SERVER, "django-ninja", "django", ()),
+    Integration("Falcon", Role.SERVER, "falcon", "falcon", ("falcon.app", "falcon.asgi.app")),
     Integration("httpx", Role.CLIENT, "httpx", "httpx", ("httpx",)),
     Integration("httpx2", Role.CLIENT, "httpx2", "httpx", ("httpx2",)),
     Integration(
@@ -174,6 +181,16 @@ INTEGRATIONS: Final = (
     Integration("uvicorn", Role.GROUND, "uvicorn", "peers", ("uvicorn.middleware.proxy_headers",)),
     Integration("waitress", Role.GROUND, "waitress", "peers", ("waitress.proxy_headers",)),
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
+    Integration("uvicorn's applications", Role.GROUND, "uvicorn", "entries", ("uvicorn.config", "uvicorn.server")),
+    Integration("Hypercorn's applications", Role.GROUND, "hypercorn", "entries", ("hypercorn.app_wrappers",)),
+    Integration("Granian's applications", Role.GROUND, "granian", "entries", ("granian.asgi", "granian.wsgi")),
+    Integration(
+        "Gunicorn's applications", Role.GROUND, "gunicorn", "entries",
+        tuple(f"gunicorn.workers.{each}" for each in ("gasgi", "ggevent", "gthread", "sync")),
+    ),
+    Integration("waitress's applications", Role.GROUND, "waitress", "entries", ("waitress.server",)),
+    Integration("werkzeug's applications", Role.GROUND, "werkzeug", "entries", ("werkzeug.serving",)),
+    Integration("wsgiref's applications", Role.GROUND, "", "entries", ("wsgiref.simple_server",)),
 )  # fmt: skip
 
 

@@ -6,28 +6,17 @@ already.
 
 from __future__ import annotations
 
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded, report
 from ..request import UsageRequest
-from .asgi import observe
+from .asgi import entry
 from .carrier import REQUEST_KEY
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 
 # What follows is called for each request. `guarded` takes more than a layer does (0.06 µs), so most end our errors by
 # themselves.
-
-
-def _entry(original: Function) -> Function:
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if REQUEST_KEY in scope:  # FastAPI's entry has seen it already
-            await original(self, scope, receive, send)
-        else:
-            await observe(MethodType(original, self), scope, receive, send)
-
-    return call
 
 
 def _route(original: Function) -> Function:
@@ -86,8 +75,8 @@ def _entered(mount: Any, scope: Scope) -> None:
 TESTED: Final = {"starlette": "1.10", "fastapi": "0.165"}
 
 HOOKS: Final = (
-    Hook("fastapi.applications", "FastAPI.__call__", _entry),
-    Hook("starlette.applications", "Starlette.__call__", _entry),
+    Hook("fastapi.applications", "FastAPI.__call__", entry),
+    Hook("starlette.applications", "Starlette.__call__", entry),
     Hook("starlette.routing", "Route.handle", _route),
     Hook("starlette.routing", "WebSocketRoute.handle", _route),
     Hook("starlette.routing", "Mount.handle", _mount),

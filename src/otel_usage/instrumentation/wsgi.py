@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..baggage import NOTHING, restore_baggage, shed_baggage
@@ -12,6 +13,7 @@ from ..request import UsageRequest
 from ..runtime import active
 from ..scope import Recording, current, enter, leave
 from .carrier import PEER_KEY, REQUEST_KEY, SCOPE_KEY, headers_of, joining, peer_of, request_of
+from .hooks import Function
 
 if TYPE_CHECKING:
     from ..attribution import Attribution
@@ -35,6 +37,17 @@ class UsageWSGIMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return observe(self.app, environ, start_response)
+
+
+def entry(original: Function) -> Function:
+    """The layer of an application's entry, which is a method that takes what every WSGI application does."""
+
+    def call(self: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if REQUEST_KEY in environ:  # the server's entry has seen it already, or an application's around this one
+            return original(self, environ, start_response)  # type: ignore[no-any-return]  # as every WSGI application
+        return observe(MethodType(original, self), environ, start_response)
+
+    return call
 
 
 def observe(app: WSGIApp, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
