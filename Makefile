@@ -6,6 +6,8 @@ CHAOS := .venv-chaos
 AUDIT := .venv-audit
 NIQUESTS := .venv-niquests
 BIN := $(VENV)/bin
+# What has one process of an application in common stays together.
+SPREAD := --numprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench bench-quick footprint conformance chaos fuzz audit docs clean
@@ -17,8 +19,10 @@ demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no s
 	@$(BIN)/otel-usage demo
 
 test: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every test
-	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets"
-	@$(BIN)/python -m pytest -q
+	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets; some ten minutes"
+	@$(BIN)/python -m pytest -q --ignore tests/conformance
+	@echo "make test: the conformance suite, in four processes; some ten minutes"
+	@$(BIN)/python -m pytest -q $(SPREAD) tests/conformance
 
 lint: $(VENV)/.dev ## Style, types and the layers
 	@echo "make lint: ruff, mypy, import-linter"
@@ -45,10 +49,10 @@ footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, sta
 	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some nine minutes"
 	@$(BIN)/python -m benchmarks.footprint --into-docs
 
-conformance: $(VENV)/.dev ## Every case with every library: what docs/support.md says
+conformance: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every case with every library: what docs/support.md says
 	@echo "make conformance: some ten minutes, into docs/support.md"
 	@mkdir -p build && rm -f build/conformance.jsonl
-	@CONFORMANCE_RECORD=build/conformance.jsonl $(BIN)/python -m pytest -q tests/conformance
+	@CONFORMANCE_RECORD=build/conformance.jsonl $(BIN)/python -m pytest -q $(SPREAD) tests/conformance
 	@$(BIN)/python -m tests.conformance.table build/conformance.jsonl docs/support.md
 
 chaos: $(CHAOS)/.ready ## What is lost in each fault, here and with others: an hour

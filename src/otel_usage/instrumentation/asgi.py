@@ -11,7 +11,7 @@ from ..guard import guarded, report
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import CURRENT, leave
-from .carrier import REQUEST_KEY, joining, request_of
+from .carrier import REQUEST_KEY, joining, reached, request_of
 from .exchange import EXCHANGES, Exchange, Message, Receive, Scope, Send
 from .hooks import Function
 from .told import aside, deliver, prepare
@@ -37,6 +37,7 @@ def entry(original: Function) -> Function:
 
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
         if REQUEST_KEY in scope:  # the server's entry has seen it already, or an application's around this one
+            reached(scope)
             await original(self, scope, receive, send)
         else:
             await observe(MethodType(original, self), scope, receive, send)

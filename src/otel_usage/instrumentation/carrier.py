@@ -30,6 +30,15 @@ def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
     return request if isinstance(request, UsageRequest) else None
 
 
+def reached(carrier: Mapping[str, Any]) -> None:
+    """An observed request has come to an application within. Middleware around that may have made it another carrier,
+    which is then the one that knows what they have found out.
+    """
+    request = carrier[REQUEST_KEY]
+    if isinstance(request, UsageRequest) and request.closed_at is None:
+        request.carrier = carrier
+
+
 @contextmanager
 def joining(request: UsageRequest | None) -> Iterator[None]:
     """Be a part of a request that is observed around a bridge, whose threads may not know it. None: of none."""

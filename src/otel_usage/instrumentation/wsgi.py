@@ -12,7 +12,7 @@ from ..guard import guarded
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import Recording, current, enter, leave
-from .carrier import PEER_KEY, REQUEST_KEY, SCOPE_KEY, headers_of, joining, peer_of, request_of
+from .carrier import PEER_KEY, REQUEST_KEY, SCOPE_KEY, headers_of, joining, peer_of, reached, request_of
 from .hooks import Function
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def entry(original: Function) -> Function:
 
     def call(self: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if REQUEST_KEY in environ:  # the server's entry has seen it already, or an application's around this one
+            reached(environ)
             return original(self, environ, start_response)  # type: ignore[no-any-return]  # as every WSGI application
         return observe(MethodType(original, self), environ, start_response)
 
