@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -29,6 +32,14 @@ def outside(url: str, *paths: str, **headers: str) -> list[httpx.Response]:
     """The answers to a GET of each path, one after the other, from one client."""
     with httpx.Client(base_url=url, transport=Outside(), headers=headers) as client:
         return [client.get(path) for path in paths]
+
+
+def unseen(url: str) -> bytes:
+    """The body of a GET by Python's http.client itself, which no hook sees where nothing is built on it."""
+    parts = urlsplit(url)
+    with closing(HTTPConnection(parts.netloc, timeout=20)) as connection:
+        connection.request("GET", parts.path or "/")
+        return connection.getresponse().read()
 
 
 def requests_of(stub: AxiomStub, count: int = 1) -> list[ReceivedSpan]:

@@ -112,6 +112,26 @@ def test_an_answer_of_what_is_around_fastapi_is_a_request_and_one_within_is_one(
     assert facts(found, "http.route") == ("/items/{n}",)
 
 
+def test_the_resolver_is_asked_with_what_came_to_the_framework_through_middleware_that_copies(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    asgi_within, wsgi_within = fastapi.FastAPI(), flask.Flask("within")
+    wsgi_within.add_url_rule("/", view_func=lambda: "ok")
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        await asgi_within({**scope, "user": "of-the-copy"}, receive, send)
+
+    def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+        return wsgi_within({**environ, "user": "of-the-copy"}, start_response)
+
+    switch_on(identity=lambda carrier: usage.UsageIdentity(customer_id=carrier.get("user")))
+    with serve_asgi(asgi) as url:
+        outside(url, "/")
+    with serve_wsgi(wsgi) as url:
+        outside(url, "/")
+    assert [facts(span, "usage.customer.id") for span in requests_of(stub, 2)] == [("of-the-copy",)] * 2
+
+
 @pytest.mark.parametrize("server", WSGI)
 def test_an_answer_of_what_is_around_flask_is_a_request_and_one_within_is_one(
     usage_on: None, stub: AxiomStub, server: str

@@ -56,7 +56,7 @@ def serving(kind: str, served: Served) -> Iterator[str]:
             yield url
     else:
         app = usage.UsageMiddleware(served.asgi)
-        with serve_asgi(app, lifespan="off", h11_max_incomplete_event_size=16 * 2**20) as url:
+        with serve_asgi(app, lifespan="off", http="h11", h11_max_incomplete_event_size=16 * 2**20) as url:
             yield url
 
 

@@ -11,7 +11,6 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -24,6 +23,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub, ReceivedSpan
+from tests.outside import unseen
 from tests.servers import listening, serve_asgi
 
 SLOW_HEAD, SLOW_BODY = 0.03, 0.06
@@ -35,7 +35,7 @@ TLS = ssl.create_default_context()
 
 
 class Upstream:
-    """An ASGI application that answers in every way that an upstream may. No hook sees it: it is no framework's."""
+    """An ASGI application that answers in every way that an upstream may. No hook sees it: it is somebody else's."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -104,7 +104,7 @@ class Upstream:
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
     app = Upstream()
-    with serve_asgi(app, lifespan="off") as url:
+    with serve_asgi(app, ours=False, lifespan="off") as url:
         app.url = url
         yield app
 
@@ -743,7 +743,7 @@ class TestBlocksThatNoHookSees:
 
     def test_the_block_is_one_span_without_bytes(self, stub: AxiomStub, upstream: Upstream) -> None:
         with usage.upstream("yahoo-finance", "slow"):
-            urllib.request.urlopen(f"{upstream.url}/slow").read()
+            unseen(f"{upstream.url}/slow")
         span = one(stub)
         assert (span.name, span.kind) == ("yahoo-finance slow", "client")
         assert span.duration / 1e9 >= (SLOW_HEAD + SLOW_BODY) * 0.9
@@ -1010,7 +1010,7 @@ class TestWithinARequest:
 
         app.get("/v1/items/{n}")(ahandler if asynchronous else handler)
         with serve_asgi(app) as url:
-            urllib.request.urlopen(f"{url}/v1/items/77").read()
+            unseen(f"{url}/v1/items/77")
         spans = recorded(stub, 4)
         (request,) = [span for span in spans if span.attributes["usage.kind"] == "request"]
         attempts = [span for span in spans if span is not request]
@@ -1044,10 +1044,10 @@ class TestWithinARequest:
         @app.get("/")
         def handler() -> None:
             with usage.upstream("yahoo-finance"):
-                urllib.request.urlopen(f"{upstream.url}/bytes/3").read()
+                unseen(f"{upstream.url}/bytes/3")
 
         with serve_asgi(app) as url:
-            urllib.request.urlopen(url).read()
+            unseen(url)
         call, request = recorded(stub, 2)
         assert request.attributes["usage.upstream.count"] == 1
         assert call.parent_span_id == request.span_id
@@ -1066,7 +1066,7 @@ class TestWithinARequest:
 
         async def ask(url: str) -> None:
             names = [f"customer-{n}" for n in range(10)]
-            await asyncio.gather(*(asyncio.to_thread(urllib.request.urlopen, f"{url}/{name}") for name in names))
+            await asyncio.gather(*(asyncio.to_thread(unseen, f"{url}/{name}") for name in names))
 
         with serve_asgi(app) as url:
             asyncio.run(ask(url))
