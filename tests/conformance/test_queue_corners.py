@@ -6,7 +6,7 @@ import asyncio
 import json
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def customers(stub: AxiomStub, name: str) -> list[Any]:
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # arq's worker closes so
 class TestArq:
-    async def _run(self, url: str, **serializing: Any) -> None:
+    async def _run(self, url: str, run_for: str | None = None, **serializing: Any) -> None:
         async def render(ctx: dict[str, Any], pages: int) -> int:
             return pages
 
@@ -78,7 +78,8 @@ class TestArq:
             **both,
         )
         functions = worker.functions
-        await worker.main()
+        with customer(run_for) if run_for is not None else nullcontext():
+            await worker.main()
         assert worker.functions is functions
         assert worker.jobs_complete == 1
         await worker.close()
@@ -103,6 +104,13 @@ class TestArq:
             asyncio.run(self._run(url, job_serializer=strict, job_deserializer=json.loads))
         assert customers(stub, "render") == [None]
 
+    def test_a_worker_that_a_request_runs_does_each_job_for_its_own_customer(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url:
+            asyncio.run(self._run(url, run_for="globex"))
+        assert customers(stub, "render") == ["acme"]
+
     def test_what_stands_behind_a_pickle_is_not_read_by_an_unpickler(self) -> None:
         """The promise of Python's documentation that a worker without usage rests on."""
         assert pickle.loads(pickle.dumps({"f": "render"}) + b"\notel_usage:k1.x") == {"f": "render"}
@@ -113,6 +121,22 @@ def _to_json(job: Any) -> bytes:
 
 
 class TestCelery:
+    def test_a_worker_that_a_request_runs_does_each_task_for_its_own_customer(
+        self, keyed: None, stub: AxiomStub
+    ) -> None:
+        from celery.app.trace import build_tracer
+
+        app = Celery("jobs", broker="memory://", set_as_current=False)
+
+        def render() -> int:
+            return 7
+
+        tracer = build_tracer("render", app.task(render, name="render"), app=app)
+        with customer("globex"):
+            assert tracer("1", (), {}, {"is_eager": False}).retval == 7
+            assert tracer("2", (), {}, {"is_eager": True}).retval == 7
+        assert customers(stub, "render") == [None, "globex"]
+
     def test_the_applications_headers_stay_as_they_are_and_travel_too(self, keyed: None) -> None:
         app = Celery("jobs", broker="memory://", set_as_current=False)
         own = {"x-own": "1"}
@@ -249,6 +273,18 @@ class TestRq:
             found.save()
             SimpleWorker([queue], connection=connection).work(burst=True)
         assert customers(stub, f"{__name__}.a_report") == ["acme"]
+
+    def test_a_worker_that_a_request_runs_does_each_job_for_its_own_customer(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, 3)
+            queue.enqueue(a_report, 3)
+            with customer("globex"):
+                SimpleWorker([queue], connection=connection).work(burst=True)
+        assert customers(stub, f"{__name__}.a_report") == ["acme", None]
 
     def test_what_is_called_for_its_success_is_within_the_job(
         self, keyed: None, stub: AxiomStub, tmp_path: Path

@@ -49,7 +49,8 @@ def _build_tracer(original: Function) -> Function:
         trace = original(name, task, *args, **kwargs)
 
         def trace_task(uuid: Any, args: Any, kwargs: Any, request: Any = None) -> Any:
-            with attempt(lambda: (Job("celery", name, uuid), (request or {}).get(KEY))):
+            known = request or {}
+            with attempt(lambda: (Job("celery", name, uuid), known.get(KEY)), at_once=bool(known.get("is_eager"))):
                 outcome = trace(uuid, args, kwargs, request)
                 _ended(outcome)
                 return outcome

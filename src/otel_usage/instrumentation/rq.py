@@ -6,6 +6,7 @@ that it knows, in any version, and writes only those: ours stays until the job i
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ..guard import guarded
@@ -66,7 +67,8 @@ def _perform_job(original: Function) -> Function:
 
     def perform_job(self: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return _attempted(job, original, self, job, *args, **kwargs)
+            with _attempt(job, at_once=False):
+                return original(self, job, *args, **kwargs)
         finally:
             if getattr(self, "is_horse", False):
                 deliver()  # a process for this job alone, which ends by os._exit
@@ -78,14 +80,14 @@ def _run_sync(original: Function) -> Function:
     """A queue's, where it is not to be asynchronous: within whoever enqueues."""
 
     def run_sync(self: Any, job: Any) -> Any:
-        return _attempted(job, original, self, job)
+        with _attempt(job, at_once=True):
+            return original(self, job)
 
     return run_sync
 
 
-def _attempted(job: Any, function: Function, *args: Any, **kwargs: Any) -> Any:
-    with attempt(lambda: (_named(job), getattr(job, _CARRIES, None))):
-        return function(*args, **kwargs)
+def _attempt(job: Any, *, at_once: bool) -> AbstractContextManager[None]:
+    return attempt(lambda: (_named(job), getattr(job, _CARRIES, None)), at_once=at_once)
 
 
 def _perform(original: Function) -> Function:
