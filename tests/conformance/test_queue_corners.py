@@ -253,12 +253,42 @@ def a_report(pages: int) -> int:
     return pages
 
 
+def a_failure() -> None:
+    raise ValueError
+
+
 def told(job: Job, connection: redis.Redis, result: Any) -> None:
     with usage.usage_span("shop.told"):
         pass
 
 
 class TestRq:
+    def test_an_id_that_is_used_again_does_not_bring_back_who_used_it_before(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, 3, job_id="nightly")
+            SimpleWorker([queue], connection=connection).work(burst=True)
+            queue.enqueue(
+                a_report, 3, job_id="nightly"
+            )  # the hash of the first is still there, until its result expires
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        assert customers(stub, f"{__name__}.a_report") == ["acme", None]
+
+    def test_a_job_that_is_requeued_or_repeated_is_still_who_enqueued_it(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                job = queue.enqueue(a_failure)
+            SimpleWorker([queue], connection=connection).work(burst=True)
+            job.requeue()
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        assert customers(stub, f"{__name__}.a_failure") == ["acme", "acme"]
+
     def test_what_a_job_carries_is_beside_its_meta_and_outlives_what_the_application_saves(
         self, keyed: None, stub: AxiomStub, tmp_path: Path
     ) -> None:

@@ -34,7 +34,8 @@ def _tell(job: Any) -> None:
 
 
 def _named(job: Any) -> Job:
-    return Job("rq", job.func_name, job.id)
+    """An id may be used again, and RQ leaves fields in the hash that it does not write: the moment tells jobs apart."""
+    return Job("rq", job.func_name, f"{job.id}@{job.created_at:%Y-%m-%dT%H:%M:%S.%f}")
 
 
 def _to_dict(original: Function) -> Function:
