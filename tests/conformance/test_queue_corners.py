@@ -111,6 +111,13 @@ class TestArq:
             asyncio.run(self._run(url, run_for="globex"))
         assert customers(stub, "render") == ["acme"]
 
+    def test_the_worker_alone_may_have_an_unpickler_of_its_own(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url:
+            asyncio.run(self._run(url, job_deserializer=pickle.loads))
+        assert customers(stub, "render") == ["acme"]
+
     def test_what_stands_behind_a_pickle_is_not_read_by_an_unpickler(self) -> None:
         """The promise of Python's documentation that a worker without usage rests on."""
         assert pickle.loads(pickle.dumps({"f": "render"}) + b"\notel_usage:k1.x") == {"f": "render"}
