@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -81,10 +83,12 @@ def _state(places: int, obstacles: int) -> State:
 def _obstacles(module: str, wanted: Iterable[Hook], hooks: HookSet) -> dict[Hook, str]:
     """The hooks that cannot be put into a module, each with what is in the way."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # what it prints is no part of our answer
             warnings.simplefilter("ignore")  # what is deprecated is the application's concern
             import_module(module)
-    except Exception as error:  # a library of any kind, without what it needs, or made for another Python
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a library of any kind, without what it needs, or one that ends the process
         return dict.fromkeys(wanted, f"{module} cannot be imported ({type(error).__name__})")
     return {hook: f"{hook.module}.{hook.path} {hooks.obstacles[hook]}" for hook in wanted if hook in hooks.obstacles}
 
