@@ -112,6 +112,28 @@ def test_what_a_library_prints_is_no_part_of_the_answer(
     assert (said.out, said.err) == ("", "hello\n")
 
 
+@pytest.mark.parametrize(
+    ("absent", "library", "state"),
+    [
+        ("pika", "Dramatiq", "observed"),
+        ("httpx2", "hishel", "observed"),
+        ("gevent", "Gunicorn's applications", "observed"),
+        ("starlette", "Strawberry GraphQL", "observed"),
+        ("websockets", "Sanic", "observed in part"),
+    ],
+)
+def test_what_a_library_can_do_without_is_not_missed(tmp_path: Path, absent: str, library: str, state: str) -> None:
+    (tmp_path / f"{absent}.py").write_text("raise ImportError")
+    source = (
+        "from otel_usage.instrumentation.integrations import INTEGRATIONS\n"
+        "from otel_usage.instrumentation.survey import survey\n"
+        f"print(survey([each for each in INTEGRATIONS if each.library == {library!r}])[0].state)"
+    )
+    environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}"}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == state
+
+
 def test_what_is_installed_and_nothing_here_observes(tmp_path: Path) -> None:
     about = tmp_path / "pycurl-7.45.dist-info"
     about.mkdir()

@@ -41,6 +41,8 @@ class Integration:
     """The file beside this one that knows it."""
     modules: tuple[str, ...]
     """The library's modules that have functions to be hooked. Empty: none need be."""
+    optional: tuple[str, ...] = ()
+    """Those of ``modules`` that need another library, which many of its users do without."""
     by_way_of: tuple[str, ...] = ()
     """The libraries that it is built on, which is where its calls are seen: those that are installed."""
 
@@ -66,6 +68,7 @@ INTEGRATIONS: Final = (
             "strawberry.asgi", "strawberry.http.async_base_view", "strawberry.http.sync_base_view",
             "strawberry.schema.schema",
         ),
+        ("strawberry.asgi",),
     ),
     Integration(
         "aiohttp.web",
@@ -118,16 +121,17 @@ INTEGRATIONS: Final = (
             "dramatiq.broker", "dramatiq.brokers.rabbitmq", "dramatiq.brokers.redis", "dramatiq.brokers.stub",
             "dramatiq.worker",
         ),
+        ("dramatiq.brokers.rabbitmq", "dramatiq.brokers.redis"),
     ),
     Integration("urllib3", Role.CLIENT, "urllib3", "urllib3", ("urllib3.connectionpool", "urllib3.response")),
-    Integration("requests", Role.CLIENT, "requests", "requests", ("requests.sessions",), ("urllib3",)),
+    Integration("requests", Role.CLIENT, "requests", "requests", ("requests.sessions",), by_way_of=("urllib3",)),
     Integration(
         "niquests",
         Role.CLIENT,
         "niquests",
         "requests",
         ("niquests.sessions", "niquests.async_session"),
-        ("urllib3-future",),
+        by_way_of=("urllib3-future",),
     ),
     Integration(
         "urllib3-future",
@@ -145,9 +149,11 @@ INTEGRATIONS: Final = (
         ),
     ),
     Integration("urllib.request", Role.CLIENT, "", "urllib", ("urllib.request",)),
-    Integration("botocore", Role.CLIENT, "botocore", "botocore", ("botocore.endpoint",), ("urllib3",)),
-    Integration("boto3", Role.CLIENT, "boto3", "botocore", (), ("botocore",)),
-    Integration("aiobotocore", Role.CLIENT, "aiobotocore", "botocore", ("aiobotocore.endpoint",), ("aiohttp", "httpx")),
+    Integration("botocore", Role.CLIENT, "botocore", "botocore", ("botocore.endpoint",), by_way_of=("urllib3",)),
+    Integration("boto3", Role.CLIENT, "boto3", "botocore", (), by_way_of=("botocore",)),
+    Integration(
+        "aiobotocore", Role.CLIENT, "aiobotocore", "botocore", ("aiobotocore.endpoint",), by_way_of=("aiohttp", "httpx")
+    ),
     Integration("http.client", Role.GROUND, "", "http_client", ("http.client",)),
     Integration("gRPC's clients", Role.CLIENT, "grpcio", "grpc_clients", ("grpc._channel", "grpc.aio._call")),
     Integration(
@@ -159,10 +165,12 @@ INTEGRATIONS: Final = (
         "hishel",
         "hishel",
         ("hishel.httpx", "hishel.httpx2", "hishel.requests"),
+        ("hishel.httpx", "hishel.httpx2", "hishel.requests"),
         ("httpx", "httpx2", "requests"),
     ),
     Integration(
-        "requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",), ("requests",)
+        "requests-cache", Role.CACHE, "requests-cache", "requests_cache", ("requests_cache.session",),
+        by_way_of=("requests",),
     ),
     Integration(
         "aiohttp-client-cache",
@@ -170,7 +178,7 @@ INTEGRATIONS: Final = (
         "aiohttp-client-cache",
         "aiohttp_client_cache",
         ("aiohttp_client_cache.session", "aiohttp_client_cache.backends.base"),
-        ("aiohttp",),
+        by_way_of=("aiohttp",),
     ),
     Integration("OpenTelemetry", Role.GROUND, "opentelemetry-api", "tracing", ("opentelemetry.trace",)),
     Integration("threads", Role.GROUND, "", "threads", ("threading", "concurrent.futures.thread")),
@@ -187,6 +195,7 @@ INTEGRATIONS: Final = (
     Integration(
         "Gunicorn's applications", Role.GROUND, "gunicorn", "entries",
         tuple(f"gunicorn.workers.{each}" for each in ("gasgi", "ggevent", "gthread", "sync")),
+        ("gunicorn.workers.ggevent",),
     ),
     Integration("waitress's applications", Role.GROUND, "waitress", "entries", ("waitress.server",)),
     Integration("werkzeug's applications", Role.GROUND, "werkzeug", "entries", ("werkzeug.serving",)),
