@@ -144,12 +144,12 @@ class TestCelery:
             assert tracer("2", (), {}, {"is_eager": True}).retval == 7
         assert customers(stub, "render") == [None, "globex"]
 
-    def test_the_applications_headers_stay_as_they_are_and_travel_too(self, keyed: None) -> None:
+    @pytest.mark.parametrize("own", [{"x-own": "1"}, [("x-own", "1")]], ids=["mapping", "pairs"])
+    def test_the_applications_headers_stay_as_they_are_and_travel_too(self, keyed: None, own: Any) -> None:
         app = Celery("jobs", broker="memory://", set_as_current=False)
-        own = {"x-own": "1"}
         with customer("acme"):
             app.send_task("render", headers=own, ignore_result=True)
-        assert own == {"x-own": "1"}
+        assert dict(own) == {"x-own": "1"}
         with app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
             message = queue.get(timeout=5)
             message.ack()
