@@ -23,6 +23,7 @@ from rq import Callback, Queue, SimpleWorker
 from rq.job import Job
 
 import otel_usage as usage
+from otel_usage.guard import internal_errors
 from otel_usage.testing import AxiomStub, ReceivedSpan
 from tests.needs import needed_package
 from tests.outside import Outside
@@ -264,6 +265,13 @@ def a_failure() -> None:
     raise ValueError
 
 
+class Gone:
+    """What a worker of another version cannot unpickle."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return a_failure, ()
+
+
 def told(job: Job, connection: redis.Redis, result: Any) -> None:
     with usage.usage_span("shop.told"):
         pass
@@ -322,6 +330,18 @@ class TestRq:
             with customer("globex"):
                 SimpleWorker([queue], connection=connection).work(burst=True)
         assert customers(stub, f"{__name__}.a_report") == ["acme", None]
+
+    def test_a_job_that_cannot_be_unpickled_is_no_attempt_and_no_error_of_ours(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, Gone())
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        usage.uninstrument()
+        assert [span.name for span in stub.unique_spans] == ["shop.step"]
+        assert internal_errors() == {}
 
     def test_what_is_called_for_its_success_is_within_the_job(
         self, keyed: None, stub: AxiomStub, tmp_path: Path

@@ -88,7 +88,14 @@ def _run_sync(original: Function) -> Function:
 
 
 def _attempt(job: Any, *, at_once: bool) -> AbstractContextManager[None]:
-    return attempt(lambda: (_named(job), getattr(job, _CARRIES, None)), at_once=at_once)
+    return attempt(lambda: _read(job), at_once=at_once)
+
+
+def _read(job: Any) -> tuple[Job, object] | None:
+    try:
+        return _named(job), getattr(job, _CARRIES, None)
+    except Exception:  # what it is to call cannot be unpickled: RQ is about to say so, and calls nothing
+        return None
 
 
 def _perform(original: Function) -> Function:
