@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable
-from traceback import extract_tb
+from traceback import extract_tb, walk_tb
 from typing import Final, ParamSpec, TypeVar
 
 from .errors import ConfigError, CustomerMapError
@@ -47,6 +48,27 @@ def say(level: int, message: str, *args: object) -> None:
         logger.log(level, message, *args)
     except Exception:  # as it says
         _errors["guard.say"] += 1
+
+
+def _from_outside(error: BaseException) -> bool:
+    """Whether the application was to be interrupted and we were in the way: by a signal's handler that raises, as time
+    limits of RQ and Celery do, or by RQ's on a thread. To swallow that would have it run on without a limit.
+    """
+    try:
+        if any((base.__module__, base.__name__) == _ON_A_THREAD for base in type(error).__mro__):
+            return True
+    except Exception:  # as in `report`
+        return False
+    codes = {frame.f_code for frame, _ in walk_tb(error.__traceback__)}
+    handlers = (signal.getsignal(each) for each in signal.valid_signals())
+    return any(getattr(handler, "__code__", None) in codes for handler in map(_function, handlers))
+
+
+_ON_A_THREAD: Final = "rq.timeouts", "BaseTimeoutException"
+
+
+def _function(handler: object) -> object:
+    return getattr(handler, "__func__", handler)  # of a method
 
 
 def _describe(error: BaseException) -> str:
@@ -89,6 +111,8 @@ def guarded(fallback: F) -> Callable[[Callable[P, T]], Callable[P, T | F]]:
             try:
                 return function(*args, **kwargs)
             except Exception as error:  # the promise of this module
+                if _from_outside(error):
+                    raise
                 report(f"{function.__module__.removeprefix('otel_usage.')}.{function.__qualname__}", error)
                 return fallback
 

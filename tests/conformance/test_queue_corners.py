@@ -6,7 +6,7 @@ import asyncio
 import json
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rq import Callback, Queue, SimpleWorker
 from rq.job import Job
 
 import otel_usage as usage
+from otel_usage.guard import internal_errors
 from otel_usage.testing import AxiomStub, ReceivedSpan
 from tests.needs import needed_package
 from tests.outside import Outside
@@ -58,7 +59,7 @@ def customers(stub: AxiomStub, name: str) -> list[Any]:
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated close:DeprecationWarning")  # arq's worker closes so
 class TestArq:
-    async def _run(self, url: str, **serializing: Any) -> None:
+    async def _run(self, url: str, run_for: str | None = None, **serializing: Any) -> None:
         async def render(ctx: dict[str, Any], pages: int) -> int:
             return pages
 
@@ -78,7 +79,8 @@ class TestArq:
             **both,
         )
         functions = worker.functions
-        await worker.main()
+        with customer(run_for) if run_for is not None else nullcontext():
+            await worker.main()
         assert worker.functions is functions
         assert worker.jobs_complete == 1
         await worker.close()
@@ -103,6 +105,20 @@ class TestArq:
             asyncio.run(self._run(url, job_serializer=strict, job_deserializer=json.loads))
         assert customers(stub, "render") == [None]
 
+    def test_a_worker_that_a_request_runs_does_each_job_for_its_own_customer(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url:
+            asyncio.run(self._run(url, run_for="globex"))
+        assert customers(stub, "render") == ["acme"]
+
+    def test_the_worker_alone_may_have_an_unpickler_of_its_own(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url:
+            asyncio.run(self._run(url, job_deserializer=pickle.loads))
+        assert customers(stub, "render") == ["acme"]
+
     def test_what_stands_behind_a_pickle_is_not_read_by_an_unpickler(self) -> None:
         """The promise of Python's documentation that a worker without usage rests on."""
         assert pickle.loads(pickle.dumps({"f": "render"}) + b"\notel_usage:k1.x") == {"f": "render"}
@@ -113,12 +129,28 @@ def _to_json(job: Any) -> bytes:
 
 
 class TestCelery:
-    def test_the_applications_headers_stay_as_they_are_and_travel_too(self, keyed: None) -> None:
+    def test_a_worker_that_a_request_runs_does_each_task_for_its_own_customer(
+        self, keyed: None, stub: AxiomStub
+    ) -> None:
+        from celery.app.trace import build_tracer
+
         app = Celery("jobs", broker="memory://", set_as_current=False)
-        own = {"x-own": "1"}
+
+        def render() -> int:
+            return 7
+
+        tracer = build_tracer("render", app.task(render, name="render"), app=app)
+        with customer("globex"):
+            assert tracer("1", (), {}, {"is_eager": False}).retval == 7
+            assert tracer("2", (), {}, {"is_eager": True}).retval == 7
+        assert customers(stub, "render") == [None, "globex"]
+
+    @pytest.mark.parametrize("own", [{"x-own": "1"}, [("x-own", "1")]], ids=["mapping", "pairs"])
+    def test_the_applications_headers_stay_as_they_are_and_travel_too(self, keyed: None, own: Any) -> None:
+        app = Celery("jobs", broker="memory://", set_as_current=False)
         with customer("acme"):
             app.send_task("render", headers=own, ignore_result=True)
-        assert own == {"x-own": "1"}
+        assert dict(own) == {"x-own": "1"}
         with app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
             message = queue.get(timeout=5)
             message.ack()
@@ -229,12 +261,49 @@ def a_report(pages: int) -> int:
     return pages
 
 
+def a_failure() -> None:
+    raise ValueError
+
+
+class Gone:
+    """What a worker of another version cannot unpickle."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return a_failure, ()
+
+
 def told(job: Job, connection: redis.Redis, result: Any) -> None:
     with usage.usage_span("shop.told"):
         pass
 
 
 class TestRq:
+    def test_an_id_that_is_used_again_does_not_bring_back_who_used_it_before(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, 3, job_id="nightly")
+            SimpleWorker([queue], connection=connection).work(burst=True)
+            queue.enqueue(
+                a_report, 3, job_id="nightly"
+            )  # the hash of the first is still there, until its result expires
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        assert customers(stub, f"{__name__}.a_report") == ["acme", None]
+
+    def test_a_job_that_is_requeued_or_repeated_is_still_who_enqueued_it(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                job = queue.enqueue(a_failure)
+            SimpleWorker([queue], connection=connection).work(burst=True)
+            job.requeue()
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        assert customers(stub, f"{__name__}.a_failure") == ["acme", "acme"]
+
     def test_what_a_job_carries_is_beside_its_meta_and_outlives_what_the_application_saves(
         self, keyed: None, stub: AxiomStub, tmp_path: Path
     ) -> None:
@@ -249,6 +318,30 @@ class TestRq:
             found.save()
             SimpleWorker([queue], connection=connection).work(burst=True)
         assert customers(stub, f"{__name__}.a_report") == ["acme"]
+
+    def test_a_worker_that_a_request_runs_does_each_job_for_its_own_customer(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, 3)
+            queue.enqueue(a_report, 3)
+            with customer("globex"):
+                SimpleWorker([queue], connection=connection).work(burst=True)
+        assert customers(stub, f"{__name__}.a_report") == ["acme", None]
+
+    def test_a_job_that_cannot_be_unpickled_is_no_attempt_and_no_error_of_ours(
+        self, keyed: None, stub: AxiomStub, tmp_path: Path
+    ) -> None:
+        with broker(tmp_path) as url, redis.Redis.from_url(url) as connection:
+            queue = Queue("jobs", connection=connection)
+            with customer("acme"):
+                queue.enqueue(a_report, Gone())
+            SimpleWorker([queue], connection=connection).work(burst=True)
+        usage.uninstrument()
+        assert [span.name for span in stub.unique_spans] == ["shop.step"]
+        assert internal_errors() == {}
 
     def test_what_is_called_for_its_success_is_within_the_job(
         self, keyed: None, stub: AxiomStub, tmp_path: Path

@@ -12,7 +12,8 @@ import pytest
 
 import otel_usage
 from otel_usage.cli import main
-from otel_usage.instrumentation.integrations import INTEGRATIONS
+from otel_usage.instrumentation.integrations import INTEGRATIONS, Integration, Role
+from otel_usage.instrumentation.survey import survey
 from otel_usage.instrumentation.unobserved import UNOBSERVED
 
 SOURCE = Path(otel_usage.__file__).parents[1]
@@ -80,17 +81,57 @@ def test_every_integration_is_found_and_all_that_is_installed_is_observed_whole(
             ["flask.app.Flask.__call__ takes other arguments than are known here"],
         ),
         ("raise RuntimeError('what it says')", "not observed", ["flask.app cannot be imported (RuntimeError)"]),
+        ("raise SystemExit('what it says')", "not observed", ["flask.app cannot be imported (SystemExit)"]),
         (
             "",
             "not observed",
             [f"flask.app.Flask.{name} is not there" for name in FUNCTIONS],
         ),
     ],
-    ids=["whole", "without a function", "with other arguments", "cannot be imported", "another library"],
+    ids=[
+        "whole",
+        "without a function",
+        "with other arguments",
+        "cannot be imported",
+        "ends the process",
+        "another library",
+    ],
 )
 def test_a_library_that_is_not_as_it_is_known(tmp_path: Path, source: str, state: str, reasons: list[str]) -> None:
     found = checked(a_flask(tmp_path, source))["Flask"]
     assert (found["state"], found["installed"], found["reasons"]) == (state, "99.1", reasons)
+
+
+def test_what_a_library_prints_is_no_part_of_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talkative.py").write_text("print('hello')")
+    monkeypatch.syspath_prepend(tmp_path)
+    survey([Integration("Talkative", Role.CLIENT, "", "threads", ("talkative",))])
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "hello\n")
+
+
+@pytest.mark.parametrize(
+    ("absent", "library", "state"),
+    [
+        ("pika", "Dramatiq", "observed"),
+        ("httpx2", "hishel", "observed"),
+        ("gevent", "Gunicorn's applications", "observed"),
+        ("starlette", "Strawberry GraphQL", "observed"),
+        ("websockets", "Sanic", "observed in part"),
+    ],
+)
+def test_what_a_library_can_do_without_is_not_missed(tmp_path: Path, absent: str, library: str, state: str) -> None:
+    (tmp_path / f"{absent}.py").write_text("raise ImportError")
+    source = (
+        "from otel_usage.instrumentation.integrations import INTEGRATIONS\n"
+        "from otel_usage.instrumentation.survey import survey\n"
+        f"print(survey([each for each in INTEGRATIONS if each.library == {library!r}])[0].state)"
+    )
+    environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}"}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == state
 
 
 def test_what_is_installed_and_nothing_here_observes(tmp_path: Path) -> None:

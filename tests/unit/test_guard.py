@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import pytest
 
@@ -74,3 +75,31 @@ def test_a_keyword_that_is_unknown_is_not_logged(keyword: str, caplog: pytest.Lo
 def test_an_argument_that_is_missing_is_named(caplog: pytest.LogCaptureFixture) -> None:
     meter()  # type: ignore[call-arg]  # that is the point
     assert caplog.messages[0].endswith("meter() missing 2 required positional arguments: 'name' and 'quantity'")
+
+
+def test_a_time_limit_that_strikes_within_stops_the_application_all_the_same() -> None:
+    def strike(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    @guarded(None)
+    def ours() -> None:
+        signal.raise_signal(signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        with pytest.raises(TimeoutError):
+            ours()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert guard.internal_errors() == {}
+
+
+def test_so_does_one_that_is_thrown_into_a_thread() -> None:
+    limit = type("BaseTimeoutException", (Exception,), {"__module__": "rq.timeouts"})
+
+    @guarded(None)
+    def ours() -> None:
+        raise type("JobTimeoutException", (limit,), {})
+
+    with pytest.raises(limit):
+        ours()

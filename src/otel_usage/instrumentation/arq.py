@@ -93,11 +93,10 @@ def _run_job(original: Function) -> Function:
 def _deserialize_job_raw(original: Function) -> Function:
     def deserialize_job_raw(r: Any, *, deserializer: Any = None) -> Any:
         running = _RUNNING.get()
-        if running is not None and deserializer is not None:
-            return original(r, deserializer=_reading(deserializer, running))
-        if running is not None:
-            running.token = _behind(r)
-        return original(r, deserializer=deserializer)
+        if running is None:
+            return original(r, deserializer=deserializer)
+        running.token = _behind(r)  # also where the worker alone has an unpickler of its own
+        return original(r, deserializer=_reading(deserializer, running) if deserializer is not None else None)
 
     return deserialize_job_raw
 
@@ -111,7 +110,8 @@ def _behind(value: bytes) -> str | None:
 def _reading(deserializer: Callable[[Any], Any], running: _Running) -> Callable[[Any], Any]:
     def deserialize(value: Any) -> Any:
         job = deserializer(value)
-        running.token = job.get(KEY) if isinstance(job, dict) else None
+        if isinstance(job, dict):
+            running.token = job.get(KEY, running.token)
         return job
 
     return deserialize

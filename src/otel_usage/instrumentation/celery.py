@@ -7,7 +7,6 @@ ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -37,11 +36,12 @@ def _send_task(original: Function) -> Function:
 
 
 @guarded(None)
-def _told(name: Any, task_id: Any, headers: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]] | None:
+def _told(name: Any, task_id: Any, headers: Any) -> tuple[str, dict[str, Any]] | None:
     """The job's id, which Celery would make else, and its headers. None: they stay as they are."""
     task_id = task_id or str(uuid4())
-    token = carried(Job("celery", name, task_id), (headers or {}).get(KEY))
-    return None if token is None else (task_id, {**(headers or {}), KEY: token})
+    own = dict(headers or {})  # Celery takes pairs as well
+    token = carried(Job("celery", name, task_id), own.get(KEY))
+    return None if token is None else (task_id, {**own, KEY: token})
 
 
 def _build_tracer(original: Function) -> Function:
@@ -49,7 +49,8 @@ def _build_tracer(original: Function) -> Function:
         trace = original(name, task, *args, **kwargs)
 
         def trace_task(uuid: Any, args: Any, kwargs: Any, request: Any = None) -> Any:
-            with attempt(lambda: (Job("celery", name, uuid), (request or {}).get(KEY))):
+            known = request or {}
+            with attempt(lambda: (Job("celery", name, uuid), known.get(KEY)), at_once=bool(known.get("is_eager"))):
                 outcome = trace(uuid, args, kwargs, request)
                 _ended(outcome)
                 return outcome

@@ -42,9 +42,14 @@ def carried(job: Job, has: object = None) -> str | None:
 
 
 @contextmanager
-def attempt(read: Callable[[], tuple[Job, object]]) -> Iterator[None]:
-    """One attempt at a job: a span, and a scope for what is done within. ``read`` gives the job and what it carries."""
-    span = _begun(read)
+def attempt(read: Callable[[], tuple[Job, object] | None], *, at_once: bool = False) -> Iterator[None]:
+    """One attempt at a job: a span, and a scope for what is done within. ``read`` gives the job and what it carries;
+    None: the job cannot be read, and is not attempted.
+
+    ``at_once``: whoever enqueues it does it, so that it is a part of what is around. A worker's is not, even where a
+    request runs the worker: it does jobs of others.
+    """
+    span = _begun(read, at_once)
     if span is None:
         yield
         return
@@ -57,12 +62,15 @@ def attempt(read: Callable[[], tuple[Job, object]]) -> Iterator[None]:
 
 
 @guarded(None)
-def _begun(read: Callable[[], tuple[Job, object]]) -> UsageSpan | None:
+def _begun(read: Callable[[], tuple[Job, object] | None], at_once: bool) -> UsageSpan | None:
     recorder = active()
     if recorder is None:
         return None
-    job, token = read()
-    if current() is not None:
+    found = read()
+    if found is None:
+        return None
+    job, token = found
+    if at_once and current() is not None:
         return UsageSpan(job.name, {})
     scope = UsageScope(recorder)
     vouched = recorder.jobs.believed(token, job) if token is not None else None

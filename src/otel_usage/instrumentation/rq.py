@@ -6,6 +6,7 @@ that it knows, in any version, and writes only those: ours stays until the job i
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from ..guard import guarded
@@ -33,7 +34,8 @@ def _tell(job: Any) -> None:
 
 
 def _named(job: Any) -> Job:
-    return Job("rq", job.func_name, job.id)
+    """An id may be used again, and RQ leaves fields in the hash that it does not write: the moment tells jobs apart."""
+    return Job("rq", job.func_name, f"{job.id}@{job.created_at:%Y-%m-%dT%H:%M:%S.%f}")
 
 
 def _to_dict(original: Function) -> Function:
@@ -66,7 +68,8 @@ def _perform_job(original: Function) -> Function:
 
     def perform_job(self: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return _attempted(job, original, self, job, *args, **kwargs)
+            with _attempt(job, at_once=False):
+                return original(self, job, *args, **kwargs)
         finally:
             if getattr(self, "is_horse", False):
                 deliver()  # a process for this job alone, which ends by os._exit
@@ -78,14 +81,21 @@ def _run_sync(original: Function) -> Function:
     """A queue's, where it is not to be asynchronous: within whoever enqueues."""
 
     def run_sync(self: Any, job: Any) -> Any:
-        return _attempted(job, original, self, job)
+        with _attempt(job, at_once=True):
+            return original(self, job)
 
     return run_sync
 
 
-def _attempted(job: Any, function: Function, *args: Any, **kwargs: Any) -> Any:
-    with attempt(lambda: (_named(job), getattr(job, _CARRIES, None))):
-        return function(*args, **kwargs)
+def _attempt(job: Any, *, at_once: bool) -> AbstractContextManager[None]:
+    return attempt(lambda: _read(job), at_once=at_once)
+
+
+def _read(job: Any) -> tuple[Job, object] | None:
+    try:
+        return _named(job), getattr(job, _CARRIES, None)
+    except Exception:  # what it is to call cannot be unpickled: RQ is about to say so, and calls nothing
+        return None
 
 
 def _perform(original: Function) -> Function:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -63,11 +65,19 @@ def _finding(integration: Integration, hooks: HookSet) -> Finding:
         return Finding(integration.library, integration.role, State.NOT_INSTALLED, None, tested)
     places = obstacles = 0
     reasons: list[str] = []
+    absent: list[str] = []
     for module in integration.modules:
         wanted = hooks_in(integration.home, module)
-        found = _obstacles(module, wanted, hooks)
+        error = _import_error(module)
+        if error is not None and module in integration.optional:
+            absent.append(f"{module} cannot be imported ({error})")
+            continue  # without what it needs, the application cannot use it either
+        found = _obstacles(module, wanted, hooks, error)
         places, obstacles = places + len(wanted), obstacles + len(found)
         reasons += dict.fromkeys(found.values())
+    if absent and not places:
+        places = obstacles = len(absent)
+        reasons += absent
     state = _state(places, obstacles)
     return Finding(integration.library, integration.role, state, installed, tested, tuple(reasons))
 
@@ -78,14 +88,23 @@ def _state(places: int, obstacles: int) -> State:
     return State.IN_PART if obstacles < places else State.NOT_OBSERVED
 
 
-def _obstacles(module: str, wanted: Iterable[Hook], hooks: HookSet) -> dict[Hook, str]:
-    """The hooks that cannot be put into a module, each with what is in the way."""
+def _import_error(module: str) -> str | None:
+    """Import a module. The class of what it raises; None: nothing."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # what it prints is no part of our answer
             warnings.simplefilter("ignore")  # what is deprecated is the application's concern
             import_module(module)
-    except Exception as error:  # a library of any kind, without what it needs, or made for another Python
-        return dict.fromkeys(wanted, f"{module} cannot be imported ({type(error).__name__})")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a library of any kind, without what it needs, or one that ends the process
+        return type(error).__name__
+    return None
+
+
+def _obstacles(module: str, wanted: Iterable[Hook], hooks: HookSet, error: str | None) -> dict[Hook, str]:
+    """The hooks that cannot be put into a module, each with what is in the way."""
+    if error is not None:
+        return dict.fromkeys(wanted, f"{module} cannot be imported ({error})")
     return {hook: f"{hook.module}.{hook.path} {hooks.obstacles[hook]}" for hook in wanted if hook in hooks.obstacles}
 
 

@@ -86,7 +86,8 @@ class UsageBridgeProcessor(SpanProcessor):
                 call) do not: their tokens would count twice.
             scopes: The instrumentations whose CLIENT and PRODUCER spans do, by the name of their instrumentation scope
                 or by what is before one of its dots: ``opentelemetry.instrumentation.redis``. Empty: none.
-            http: Whether HTTP requests among those do, which the hooks of this package record already.
+            http: Whether HTTP requests among those do, and calls of gRPC and of AWS's libraries, which are made as
+                such. The hooks of this package record them already.
         """
         if isinstance(scopes, str):
             raise TypeError("scopes are several names, such as a tuple of them")
