@@ -274,14 +274,16 @@ class _CountedInput:
         self._stream = stream
         self._request = request
 
-    def read(self, *args: Any) -> bytes:
-        return self._count(self._stream.read(*args))
+    # Some servers' streams take the size by its name, others do not: each says so itself.
 
-    def readline(self, *args: Any) -> bytes:
-        return self._count(self._stream.readline(*args))
+    def read(self, *args: Any, **named: Any) -> bytes:
+        return self._count(self._stream.read(*args, **named))
 
-    def readlines(self, *args: Any) -> list[bytes]:
-        lines: list[bytes] = self._stream.readlines(*args)
+    def readline(self, *args: Any, **named: Any) -> bytes:
+        return self._count(self._stream.readline(*args, **named))
+
+    def readlines(self, *args: Any, **named: Any) -> list[bytes]:
+        lines: list[bytes] = self._stream.readlines(*args, **named)
         self._counted(sum(map(len, lines)))
         return lines
 
@@ -304,7 +306,7 @@ class _CountedInput:
         found = getattr(self._stream, name)  # first: what the stream lacks, this lacks too
         if name in ("readinto", "readinto1"):
             return lambda buffer: self._counted(found(buffer))
-        return (lambda *args: self._count(found(*args))) if name == "read1" else found
+        return (lambda *args, **named: self._count(found(*args, **named))) if name == "read1" else found
 
     def _counted(self, size: int | None) -> int | None:
         if self._request.closed_at is None:
