@@ -60,7 +60,8 @@ def _parse(original: Function) -> Function:
 def _asked(context: Any) -> None:
     request = _request()
     if request is not None:
-        request.asked_for(context.operation_name)
+        name = context.operation_name  # as the client's JSON has it, of any type
+        request.asked_for(name if isinstance(name, str) else None)
 
 
 def _executing_async(original: Function) -> Function:
