@@ -190,6 +190,7 @@ INTEGRATIONS: Final = (
     ),
     Integration("waitress's applications", Role.GROUND, "waitress", "entries", ("waitress.server",)),
     Integration("werkzeug's applications", Role.GROUND, "werkzeug", "entries", ("werkzeug.serving",)),
+    Integration("werkzeug's mounts", Role.GROUND, "werkzeug", "werkzeug", ("werkzeug.middleware.dispatcher",)),
     Integration("wsgiref's applications", Role.GROUND, "", "entries", ("wsgiref.simple_server",)),
 )  # fmt: skip
 
