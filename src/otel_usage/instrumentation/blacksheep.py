@@ -7,26 +7,15 @@ own class, and on its router, can.
 from __future__ import annotations
 
 import sys
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
 from ..scope import current
-from .asgi import observe
+from .asgi import entry
 from .carrier import REQUEST_KEY
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
-
-
-def _entry(original: Function) -> Function:
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if REQUEST_KEY in scope:  # that of an application with mounts has seen it already
-            await original(self, scope, receive, send)
-        else:
-            await observe(MethodType(original, self), scope, receive, send)
-
-    return call
 
 
 def _get_match(original: Function) -> Function:
@@ -119,8 +108,8 @@ def _failed(scope: Any, error: BaseException) -> None:
 TESTED: Final = {"blacksheep": "2.6"}
 
 HOOKS: Final = (
-    Hook("blacksheep.server.application", "Application.__call__", _entry),
-    Hook("blacksheep.server.application", "MountMixin.__call__", _entry),
+    Hook("blacksheep.server.application", "Application.__call__", entry),
+    Hook("blacksheep.server.application", "MountMixin.__call__", entry),
     Hook("blacksheep.server.application", "MountMixin.handle_mount_path", _handle_mount_path),
     Hook("blacksheep.server.application", "Application._handle_websocket", _handle_websocket),
     Hook("blacksheep.server.application", "Application.handle_internal_server_error", _handle_internal_server_error),
