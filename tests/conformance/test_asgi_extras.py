@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import otel_usage as usage
@@ -198,6 +198,15 @@ def test_litestar_closes_a_websocket_for_an_http_exception(usage_on: None, stub:
     ):
         client.recv(10)
     assert outcome(the_request(stub)) == (101, "server_error", None, None)
+
+
+@pytest.mark.parametrize("made", [litestar_answers, blacksheep_items])
+def test_a_websocket_where_there_is_none_is_an_unknown_route(
+    usage_on: None, stub: AxiomStub, made: Callable[[], Any]
+) -> None:
+    with serve_asgi(made()) as url, pytest.raises(InvalidStatus), connect(f"ws{url.removeprefix('http')}/nowhere"):
+        pass
+    assert outcome(the_request(stub)) == (403, "unknown_route", None, None)
 
 
 def test_blacksheep_has_routers_within_routers_and_filters(usage_on: None, stub: AxiomStub) -> None:

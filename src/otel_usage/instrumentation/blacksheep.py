@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
+from ..request_facts import reason_of
 from ..scope import current
 from .asgi import entry
 from .carrier import REQUEST_KEY
@@ -94,7 +95,13 @@ def _closing() -> None:
         return
     if caught_by.tb_frame.f_code.co_name == "_handle_websocket":
         request = place.scope
-        if isinstance(request, UsageRequest):
+        if not isinstance(request, UsageRequest):
+            return
+        if isinstance(error, sys.modules["blacksheep.exceptions"].HTTPException):  # as where no route matches
+            request.reason = request.reason or reason_of(
+                status=error.status, method="GET", has_route=request.found, is_preflight=False
+            )
+        else:
             request.failed(error)
 
 

@@ -80,8 +80,9 @@ def _closed(error: Exception) -> None:
     place, exceptions = current(), _library("litestar.exceptions")
     request = None if place is None else place.scope
     if isinstance(request, UsageRequest) and isinstance(error, exceptions.HTTPException):
-        status = error.status_code
-        request.reason = request.reason or reason_of(status=status, method="GET", has_route=True, is_preflight=False)
+        request.reason = request.reason or reason_of(
+            status=error.status_code, method="GET", has_route=request.found, is_preflight=False
+        )
     elif not isinstance(error, exceptions.WebSocketException):
         _failed(request, error)
 
