@@ -183,7 +183,10 @@ INTEGRATIONS: Final = (
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
     Integration("uvicorn's applications", Role.GROUND, "uvicorn", "entries", ("uvicorn.config", "uvicorn.server")),
     Integration("Hypercorn's applications", Role.GROUND, "hypercorn", "entries", ("hypercorn.app_wrappers",)),
-    Integration("Granian's applications", Role.GROUND, "granian", "entries", ("granian.asgi", "granian.wsgi")),
+    Integration(
+        "Granian's applications", Role.GROUND, "granian", "entries",
+        ("granian.asgi", *(f"granian.server.{each}" for each in ("embed", "mp", "mt"))),
+    ),
     Integration(
         "Gunicorn's applications", Role.GROUND, "gunicorn", "entries",
         tuple(f"gunicorn.workers.{each}" for each in ("gasgi", "ggevent", "gthread", "sync")),
