@@ -596,3 +596,13 @@ def test_a_servers_stream_still_takes_the_size_by_its_name(usage_on: None, stub:
     assert b"".join(body) == sent
     body.close()
     assert facts(the_request(stub), "http.request.body.size") == (len(sent),)
+
+
+def test_a_server_that_asks_for_no_body_for_head_has_lost_no_client(usage_on: None, stub: AxiomStub) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        return iter([b"hello"])
+
+    body: Any = usage.UsageWSGIMiddleware(app)({"REQUEST_METHOD": "HEAD"}, lambda *_: lambda _: None)
+    body.close()
+    assert outcome(the_request(stub)) == (200, "ok", None, None)

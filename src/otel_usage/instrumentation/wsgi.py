@@ -159,8 +159,12 @@ class Exchange:
         if self._closed:
             return
         request = self.request
-        bodiless = request.method == "HEAD" or request.status in (204, 304)
-        request.complete = bodiless or self.length is None or request.sent >= self.length
+        request.complete = self.bodiless or self.length is None or request.sent >= self.length
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether the response is its head, whatever the application makes of it (RFC 9112, section 6.3)."""
+        return self.request.method == "HEAD" or self.request.status in (204, 304)
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -249,6 +253,8 @@ class _Body:
     @guarded(None)
     def _finish(self) -> None:
         request, length = self._exchange.request, self._exchange.length
+        if request.status is not None and request.error is None and self._exchange.bodiless:
+            request.complete = True  # a server may ask for no part of what it will not send
         if length is not None and request.status is not None and request.sent >= length:
             request.complete = True  # a server that was given a length may stop at the last byte
         if not request.complete and request.error is None and request.status is not None:
