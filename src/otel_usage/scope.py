@@ -105,6 +105,13 @@ class UsageScope:
         """Itself: an application may copy the ASGI scope that it stands in, and that is still this request."""
         return self
 
+    def __copy__(self) -> UsageScope:
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """None: an application may send what it stands in to another process, where nothing is recorded for it."""
+        return type(None), ()
+
     @property
     def scope(self) -> UsageScope:
         return self

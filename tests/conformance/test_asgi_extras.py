@@ -8,16 +8,18 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
+from uuid import uuid4
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+import otel_usage as usage
 from otel_usage.testing import AxiomStub
 from tests.outside import Outside, facts, outcome, outside, the_request
 from tests.servers import serve_asgi
@@ -29,7 +31,10 @@ with warnings.catch_warnings():
     import litestar.exceptions
     import litestar.middleware
     import quart
+    import sanic
+    import strawberry
     from litestar.params import FromPath
+    from strawberry.asgi import GraphQL
 
 SECRET: Final = "what-a-customer-wrote"
 SIZES: Final = "http.request.body.size", "http.response.body.size"
@@ -195,6 +200,15 @@ def test_litestar_closes_a_websocket_for_an_http_exception(usage_on: None, stub:
     assert outcome(the_request(stub)) == (101, "server_error", None, None)
 
 
+@pytest.mark.parametrize("made", [litestar_answers, blacksheep_items])
+def test_a_websocket_where_there_is_none_is_an_unknown_route(
+    usage_on: None, stub: AxiomStub, made: Callable[[], Any]
+) -> None:
+    with serve_asgi(made()) as url, pytest.raises(InvalidStatus), connect(f"ws{url.removeprefix('http')}/nowhere"):
+        pass
+    assert outcome(the_request(stub)) == (403, "unknown_route", None, None)
+
+
 def test_blacksheep_has_routers_within_routers_and_filters(usage_on: None, stub: AxiomStub) -> None:
     within = blacksheep.Router(prefix="/within", headers={"x-kind": "a"})
     app = blacksheep.Application(router=blacksheep.Router(sub_routers=[within]))
@@ -241,3 +255,86 @@ def test_a_client_that_has_heard_enough_of_sse_starlette_has_aborted(usage_on: N
     span = the_request(stub)
     assert outcome(span)[:3] == (200, "client_aborted", True)
     assert int(str(span.attributes[SIZES[1]])) >= heard
+
+
+def quart_hello() -> Any:
+    app = quart.Quart("hello")
+    app.add_url_rule("/", view_func=hello)
+    return app
+
+
+def litestar_hello() -> Any:
+    return litestar.Litestar([litestar.get("/")(hello)])
+
+
+def blacksheep_hello() -> Any:
+    app = blacksheep.Application()
+
+    @app.router.get("/")
+    async def greet() -> blacksheep.Response:
+        return blacksheep.text("hello")
+
+    return app
+
+
+def sanic_hello() -> Any:
+    app = sanic.Sanic(f"hello-{uuid4()}".replace("-", "_"))
+
+    @app.get("/")
+    async def greet(_request: Any) -> Any:
+        return sanic.text("hello")
+
+    return app
+
+
+def strawberry_hello() -> Any:
+    @strawberry.type
+    class Query:
+        greet: str = "hello"
+
+    return GraphQL(strawberry.Schema(Query))
+
+
+async def hello() -> str:
+    return "hello"
+
+
+@pytest.mark.parametrize("made", [quart_hello, litestar_hello, blacksheep_hello, sanic_hello, strawberry_hello])
+def test_the_resolver_is_told_what_middleware_has_put_into_a_scope_of_its_own(
+    switch_on: Callable[..., None], stub: AxiomStub, made: Callable[[], Any]
+) -> None:
+    app = made()
+
+    async def authenticating(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope if scope["type"] == "lifespan" else {**scope, "customer": "acme"}, receive, send)
+
+    switch_on(identity=lambda scope: usage.UsageIdentity(customer_id=scope.get("customer")))
+    with serve_asgi(authenticating) as url:
+        outside(url, "/")
+    assert facts(the_request(stub), "usage.customer.id") == ("acme",)
+
+
+def test_what_a_route_asks_the_application_in_another_name_is_not_its_callers(
+    switch_on: Callable[..., None], stub: AxiomStub
+) -> None:
+    app = FastAPI()
+
+    @app.get("/quote")
+    async def quote() -> None:
+        return None
+
+    @app.get("/batch")
+    async def batch(request: Request) -> None:
+        async def send(message: Any) -> None:
+            pass
+
+        within = {**request.scope, "path": "/quote", "headers": [(b"x-customer", b"another")]}
+        await app(within, request.receive, send)
+
+    def resolve(scope: Any) -> usage.UsageIdentity:
+        return usage.UsageIdentity(customer_id=dict(scope["headers"])[b"x-customer"].decode())
+
+    switch_on(identity=resolve)
+    with serve_asgi(app) as url:
+        outside(url, "/batch", **{"x-customer": "acme"})
+    assert facts(the_request(stub), "usage.customer.id") == ("acme",)

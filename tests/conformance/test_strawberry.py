@@ -167,9 +167,17 @@ def test_a_200_is_no_success_where_nothing_was_answered(
     assert "book" not in repr(span)
 
 
-@pytest.mark.parametrize("asked", [{}, {"query": "query A { refused } query B { refused }", "operationName": "C"}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"query": "query A { refused } query B { refused }", "operationName": "C"},
+        {"query": "query A { refused }", "operationName": 5},
+    ],
+)
 def test_what_is_no_operation_is_a_bad_request(url: str, stub: AxiomStub, asked: dict[str, Any]) -> None:
     assert ask(url, asked).status_code == 400
+    assert usage.health().internal_errors == {}
     assert outcome(the_request(stub))[:2] == (400, "malformed_request")
 
 

@@ -6,12 +6,13 @@ import threading
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import fastapi
 import flask
-import granian.asgi
-import granian.wsgi
+import granian.server.mp
+import granian.server.mt
 import pytest
 import uvicorn
 import waitress.server
@@ -19,8 +20,9 @@ import werkzeug.serving
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub
+from tests.conftest import TOKEN
 from tests.outside import facts, outcome, outside, requests_of, the_request
-from tests.servers import serve_asgi, serve_wsgi
+from tests.servers import free_port, serve_asgi, serve_wsgi, server_process
 
 Serve = Callable[[Any], AbstractContextManager[str]]
 
@@ -199,7 +201,39 @@ def test_a_server_that_is_given_what_it_has_puts_nothing_around_it_again(usage_o
         server.server_close()
 
 
-@pytest.mark.parametrize("module", [granian.asgi, granian.wsgi])
-def test_granians_callbacks_keep_the_name_of_the_application(usage_on: None, module: Any) -> None:
-    more = ({},) if module is granian.asgi else ()
-    assert module._callback_wrapper(plain_wsgi, {}, *more).__name__ == "plain_wsgi"
+@pytest.mark.parametrize("server", [granian.server.mp, granian.server.mt])
+def test_granians_callbacks_keep_the_name_of_the_application(usage_on: None, server: Any) -> None:
+    assert server._asgi_call_wrap(plain_wsgi, {}, {}).__name__ == "plain_wsgi"
+    assert server._wsgi_call_wrap(plain_wsgi, {}).__name__ == "plain_wsgi"
+
+
+@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+def test_granian_serves_what_switches_usage_on_when_it_is_loaded(
+    stub: AxiomStub, tmp_path: Path, interface: str
+) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    port = free_port()
+    command = ("granian", f"late:{interface}", "--port", str(port), "--interface", interface)
+    settings = {"USAGE_TELEMETRY": "1", "USAGE_OTLP_ENDPOINT": stub.url, "AXIOM_API_TOKEN": TOKEN}
+    with server_process(command, port, tmp_path, tmp_path, **settings):
+        assert outside(f"http://127.0.0.1:{port}", "/")[0].text == "hello"
+        (span,) = stub.wait_for(1)
+    assert facts(span, "http.response.status_code", "http.response.body.size") == (200, 5)
+
+
+LATE: Final = """
+import otel_usage
+
+otel_usage.instrument()
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+"""

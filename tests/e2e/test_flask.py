@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import flask
+import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub
@@ -27,6 +29,31 @@ def test_blueprints_in_blueprints_give_the_full_template(usage_on: None, stub: A
     found, missing = requests_of(stub, 2)
     assert facts(found, "http.route") == ("/v1/<org>/items/<int:n>",)
     assert facts(missing, "http.route", "usage.reason") == (None, "unknown_route")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_applications_that_werkzeug_mounts_in_one_have_the_full_template(
+    usage_on: None, stub: AxiomStub, ours: bool
+) -> None:
+    def made(name: str) -> flask.Flask:
+        app = flask.Flask(name)
+        app.add_url_rule("/items/<int:n>", view_func=lambda n: name)
+        return app
+
+    v2 = DispatcherMiddleware(made("v2"), {"/beta": made("beta")})
+    app = DispatcherMiddleware(made("root"), {"/v1": made("v1"), "/v2/api": v2})
+    paths = "/items/1", "/v1/items/1", "/v2/api/items/1", "/v2/api/beta/items/1", "/v1/secret/1", "/v2/secret/1"
+    with serve_wsgi(app, ours=ours) as url:
+        answers = [answer.text for answer in outside(url, *paths)]
+    assert answers[:4] == ["root", "v1", "v2", "beta"]
+    assert [facts(span, "http.route", "usage.reason") for span in requests_of(stub, 6)] == [
+        ("/items/<int:n>", "ok"),
+        ("/v1/items/<int:n>", "ok"),
+        ("/v2/api/items/<int:n>", "ok"),
+        ("/v2/api/beta/items/<int:n>", "ok"),
+        ("/v1/{path}", "not_found"),
+        (None, "unknown_route"),
+    ]
 
 
 def test_what_is_said_while_streaming_and_at_teardown_is_the_requests(usage_on: None, stub: AxiomStub) -> None:

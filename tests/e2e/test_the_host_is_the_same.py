@@ -7,6 +7,7 @@ import copy
 import gc
 import io
 import logging
+import pickle
 import random
 import threading
 import time
@@ -93,6 +94,16 @@ def test_an_asgi_scope_can_be_copied_deeply(usage_on: None, stub: AxiomStub) -> 
 
     with serve_asgi(usage.UsageMiddleware(app), lifespan="off") as url:
         assert httpx.get(f"{url}/copied").text == "/copied"
+
+
+def test_what_an_asgi_scope_says_can_be_sent_to_another_process(usage_on: None, stub: AxiomStub) -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        sent = pickle.loads(pickle.dumps(scope))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": sent["path"].encode()})
+
+    with serve_asgi(app, lifespan="off") as url:
+        assert httpx.get(f"{url}/sent").text == "/sent"
 
 
 def test_a_mock_may_read_an_async_clients_body_synchronously(usage_on: None, stub: AxiomStub) -> None:

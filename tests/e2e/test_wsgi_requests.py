@@ -17,6 +17,8 @@ import httpx
 import pytest
 from a2wsgi import WSGIMiddleware
 from fastapi import FastAPI
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.unreader import IterUnreader
 
 import otel_usage as usage
 from otel_usage.testing import AxiomStub
@@ -579,3 +581,28 @@ def test_a_wsgi_application_mounted_in_an_asgi_one_is_one_request_with_the_whole
     first, second = [span for span in stub.spans if span.kind == "server"]
     assert first.name == second.name == "GET /legacy/é/plain"
     assert first.attributes["http.response.body.size"] == 5
+
+
+def test_a_servers_stream_still_takes_the_size_by_its_name(usage_on: None, stub: AxiomStub) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Any:
+        stream = environ["wsgi.input"]
+        got = [stream.read(size=2), stream.readline(size=9), *stream.readlines(size=1), stream.read(size=None)]
+        start_response("200 OK", [])
+        return got
+
+    sent = b"ab\nc\nd\nef"
+    environ: dict[str, Any] = {"wsgi.input": Body(LengthReader(IterUnreader(iter([sent])), len(sent)))}
+    body: Any = usage.UsageWSGIMiddleware(app)(environ, lambda *_: lambda _: None)
+    assert b"".join(body) == sent
+    body.close()
+    assert facts(the_request(stub), "http.request.body.size") == (len(sent),)
+
+
+def test_a_server_that_asks_for_no_body_for_head_has_lost_no_client(usage_on: None, stub: AxiomStub) -> None:
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        return iter([b"hello"])
+
+    body: Any = usage.UsageWSGIMiddleware(app)({"REQUEST_METHOD": "HEAD"}, lambda *_: lambda _: None)
+    body.close()
+    assert outcome(the_request(stub)) == (200, "ok", None, None)

@@ -7,26 +7,16 @@ own class, and on its router, can.
 from __future__ import annotations
 
 import sys
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
+from ..request_facts import reason_of
 from ..scope import current
-from .asgi import observe
+from .asgi import entry
 from .carrier import REQUEST_KEY
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
-
-
-def _entry(original: Function) -> Function:
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if REQUEST_KEY in scope:  # that of an application with mounts has seen it already
-            await original(self, scope, receive, send)
-        else:
-            await observe(MethodType(original, self), scope, receive, send)
-
-    return call
 
 
 def _get_match(original: Function) -> Function:
@@ -105,7 +95,13 @@ def _closing() -> None:
         return
     if caught_by.tb_frame.f_code.co_name == "_handle_websocket":
         request = place.scope
-        if isinstance(request, UsageRequest):
+        if not isinstance(request, UsageRequest):
+            return
+        if isinstance(error, sys.modules["blacksheep.exceptions"].HTTPException):  # as where no route matches
+            request.reason = request.reason or reason_of(
+                status=error.status, method="GET", has_route=request.found, is_preflight=False
+            )
+        else:
             request.failed(error)
 
 
@@ -119,8 +115,8 @@ def _failed(scope: Any, error: BaseException) -> None:
 TESTED: Final = {"blacksheep": "2.6"}
 
 HOOKS: Final = (
-    Hook("blacksheep.server.application", "Application.__call__", _entry),
-    Hook("blacksheep.server.application", "MountMixin.__call__", _entry),
+    Hook("blacksheep.server.application", "Application.__call__", entry),
+    Hook("blacksheep.server.application", "MountMixin.__call__", entry),
     Hook("blacksheep.server.application", "MountMixin.handle_mount_path", _handle_mount_path),
     Hook("blacksheep.server.application", "Application._handle_websocket", _handle_websocket),
     Hook("blacksheep.server.application", "Application.handle_internal_server_error", _handle_internal_server_error),

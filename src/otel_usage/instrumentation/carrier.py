@@ -33,9 +33,11 @@ def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
 def reached(carrier: Mapping[str, Any]) -> None:
     """An observed request has come to an application within. Middleware around that may have made it another carrier,
     which is then the one that knows what they have found out.
+
+    Not what a route makes of it, to ask the application for something else: that may be in somebody else's name.
     """
     request = carrier[REQUEST_KEY]
-    if isinstance(request, UsageRequest) and request.closed_at is None:
+    if isinstance(request, UsageRequest) and request.closed_at is None and request.route is None:
         request.carrier = carrier
 
 

@@ -132,9 +132,14 @@ HOOKS: Final = (
     Hook("hypercorn.app_wrappers", "ASGIWrapper.__call__", _adapter),
     Hook("hypercorn.app_wrappers", "WSGIWrapper.__call__", _adapter),
     Hook("hypercorn.app_wrappers", "_build_environ", telling),
-    Hook("granian.asgi", "_callback_wrapper", _given(_ServedASGI)),
     Hook("granian.asgi", "LifespanProtocol.__init__", _lifespan),
-    Hook("granian.wsgi", "_callback_wrapper", _given(_ServedWSGI)),
+    # By the names that its servers have taken when they were imported: that is before they load the application, which
+    # may be what switches usage on.
+    Hook("granian.server.mp", "_asgi_call_wrap", _given(_ServedASGI)),
+    Hook("granian.server.mp", "_wsgi_call_wrap", _given(_ServedWSGI)),
+    Hook("granian.server.mt", "_asgi_call_wrap", _given(_ServedASGI)),
+    Hook("granian.server.mt", "_wsgi_call_wrap", _given(_ServedWSGI)),
+    Hook("granian.server.embed", "_asgi_call_wrap", _given(_ServedASGI)),
     # Not where Gunicorn loads its application: it does so for ASGI's workers, too, and before it forks, if told to.
     Hook("gunicorn.workers.sync", "SyncWorker.run", _before("wsgi", _ServedWSGI)),
     Hook("gunicorn.workers.gthread", "ThreadWorker.run", _before("wsgi", _ServedWSGI)),

@@ -152,13 +152,16 @@ INTEGRATIONS: Final = (
     Integration("werkzeug", Role.GROUND, "werkzeug", "peers", ("werkzeug.middleware.proxy_fix",)),
     Integration("uvicorn's applications", Role.GROUND, "uvicorn", "entries", ("uvicorn.config", "uvicorn.server")),
     Integration("Hypercorn's applications", Role.GROUND, "hypercorn", "entries", ("hypercorn.app_wrappers",)),
-    Integration("Granian's applications", Role.GROUND, "granian", "entries", ("granian.asgi", "granian.wsgi")),
+    Integration("Granian's applications", Role.GROUND, "granian", "entries",
+        ("granian.asgi", "granian.server.embed", "granian.server.mp", "granian.server.mt"),
+    ),
     Integration("Gunicorn's applications", Role.GROUND, "gunicorn", "entries",
         ("gunicorn.workers.gasgi", "gunicorn.workers.ggevent", "gunicorn.workers.gthread", "gunicorn.workers.sync"),
         optional=("gunicorn.workers.ggevent",),
     ),
     Integration("waitress's applications", Role.GROUND, "waitress", "entries", ("waitress.server",)),
     Integration("werkzeug's applications", Role.GROUND, "werkzeug", "entries", ("werkzeug.serving",)),
+    Integration("werkzeug's mounts", Role.GROUND, "werkzeug", "werkzeug", ("werkzeug.middleware.dispatcher",)),
     Integration("wsgiref's applications", Role.GROUND, "", "entries", ("wsgiref.simple_server",)),
 )  # fmt: skip
 

@@ -7,24 +7,16 @@ it is about to choose, which it remembers. That is before middlewares and guards
 from __future__ import annotations
 
 import sys
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
 from ..request_facts import reason_of
 from ..scope import current
-from .asgi import observe
+from .asgi import entry
 from .carrier import REQUEST_KEY
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
-
-
-def _entry(original: Function) -> Function:
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        await observe(MethodType(original, self), scope, receive, send)
-
-    return call
 
 
 def _router(original: Function) -> Function:
@@ -88,8 +80,9 @@ def _closed(error: Exception) -> None:
     place, exceptions = current(), _library("litestar.exceptions")
     request = None if place is None else place.scope
     if isinstance(request, UsageRequest) and isinstance(error, exceptions.HTTPException):
-        status = error.status_code
-        request.reason = request.reason or reason_of(status=status, method="GET", has_route=True, is_preflight=False)
+        request.reason = request.reason or reason_of(
+            status=error.status_code, method="GET", has_route=request.found, is_preflight=False
+        )
     elif not isinstance(error, exceptions.WebSocketException):
         _failed(request, error)
 
@@ -131,7 +124,7 @@ TESTED: Final = {"litestar": "2.25"}
 _EXCEPTIONS: Final = "litestar.middleware._internal.exceptions.middleware"
 
 HOOKS: Final = (
-    Hook("litestar.app", "Litestar.__call__", _entry),
+    Hook("litestar.app", "Litestar.__call__", entry),
     Hook("litestar._asgi.asgi_router", "ASGIRouter.__call__", _router),
     Hook(_EXCEPTIONS, "ExceptionHandlerMiddleware.__call__", _handling),
     Hook(_EXCEPTIONS, "ExceptionHandlerMiddleware.handle_request_exception", _handle_request_exception),

@@ -8,22 +8,13 @@ that task.
 from __future__ import annotations
 
 import sys
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
-from .asgi import observe
+from .asgi import entry
 from .carrier import REQUEST_KEY
-from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
-
-
-def _entry(original: Function) -> Function:
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        await observe(MethodType(original, self), scope, receive, send)
-
-    return call
 
 
 def _dispatch_request(original: Function) -> Function:
@@ -84,7 +75,7 @@ def _served(context: str) -> tuple[Any, UsageRequest | None]:
 TESTED: Final = {"quart": "0.22"}
 
 HOOKS: Final = (
-    Hook("quart.app", "Quart.__call__", _entry),
+    Hook("quart.app", "Quart.__call__", entry),
     Hook("quart.app", "Quart.full_dispatch_request", _dispatch_request),
     Hook("quart.app", "Quart.full_dispatch_websocket", _dispatch_websocket),
     Hook("quart.app", "Quart.handle_exception", _handle_exception),

@@ -24,26 +24,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import lru_cache
 from re import compile as pattern
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded, report
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import current
-from .asgi import observe
-from .exchange import Receive, Scope, Send
+from .asgi import entry
 from .hooks import Function, Hook
 from .own_servers import Asked, peer_of, received, scope_of
 from .sanic_exchange import SanicExchange, exchange_of, exchange_of_socket
 from .told import aside, deliver, inside, prepare
-
-
-def _entry(original: Function) -> Function:
-    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        await observe(MethodType(original, self), scope, receive, send)
-
-    return call
 
 
 def _connection(original: Function) -> Function:
@@ -337,7 +328,7 @@ def _server_event(original: Function) -> Function:
 TESTED: Final = {"sanic": "25.12"}
 
 HOOKS: Final = (
-    Hook("sanic.app", "Sanic.__call__", _entry),
+    Hook("sanic.app", "Sanic.__call__", entry),
     Hook("sanic.app", "Sanic._websocket_handler", _websocket_handler),
     Hook("sanic.app", "Sanic._startup", _startup),
     Hook("sanic.app", "Sanic._server_event", _server_event),

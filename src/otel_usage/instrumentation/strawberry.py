@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from types import MethodType
 from typing import Any, Final
 
 from ..guard import guarded
 from ..request import UsageRequest
 from ..scope import current
-from .asgi import ASGIApp, observe
+from .asgi import entry
 from .carrier import REQUEST_KEY
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
@@ -27,17 +26,10 @@ from .hooks import Function, Hook
 
 def _entry(original: Function) -> Function:
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        await observe(_mounted(MethodType(original, self)), scope, receive, send)
-
-    return call
-
-
-def _mounted(app: ASGIApp) -> ASGIApp:
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
         _matched(scope)
-        await app(scope, receive, send)
+        await original(self, scope, receive, send)
 
-    return call
+    return entry(call)
 
 
 @guarded(None)
@@ -60,7 +52,8 @@ def _parse(original: Function) -> Function:
 def _asked(context: Any) -> None:
     request = _request()
     if request is not None:
-        request.asked_for(context.operation_name)
+        name = context.operation_name  # as the client's JSON has it, of any type
+        request.asked_for(name if isinstance(name, str) else None)
 
 
 def _executing_async(original: Function) -> Function:

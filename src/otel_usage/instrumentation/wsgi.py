@@ -159,8 +159,12 @@ class Exchange:
         if self._closed:
             return
         request = self.request
-        bodiless = request.method == "HEAD" or request.status in (204, 304)
-        request.complete = bodiless or self.length is None or request.sent >= self.length
+        request.complete = self.bodiless or self.length is None or request.sent >= self.length
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether the response is its head, whatever the application makes of it (RFC 9112, section 6.3)."""
+        return self.request.method == "HEAD" or self.request.status in (204, 304)
 
     @guarded(None)
     def failed(self, error: BaseException) -> None:
@@ -249,6 +253,8 @@ class _Body:
     @guarded(None)
     def _finish(self) -> None:
         request, length = self._exchange.request, self._exchange.length
+        if request.status is not None and request.error is None and self._exchange.bodiless:
+            request.complete = True  # a server may ask for no part of what it will not send
         if length is not None and request.status is not None and request.sent >= length:
             request.complete = True  # a server that was given a length may stop at the last byte
         if not request.complete and request.error is None and request.status is not None:
@@ -274,14 +280,16 @@ class _CountedInput:
         self._stream = stream
         self._request = request
 
-    def read(self, *args: Any) -> bytes:
-        return self._count(self._stream.read(*args))
+    # Some servers' streams take the size by its name, others do not: each says so itself.
 
-    def readline(self, *args: Any) -> bytes:
-        return self._count(self._stream.readline(*args))
+    def read(self, *args: Any, **named: Any) -> bytes:
+        return self._count(self._stream.read(*args, **named))
 
-    def readlines(self, *args: Any) -> list[bytes]:
-        lines: list[bytes] = self._stream.readlines(*args)
+    def readline(self, *args: Any, **named: Any) -> bytes:
+        return self._count(self._stream.readline(*args, **named))
+
+    def readlines(self, *args: Any, **named: Any) -> list[bytes]:
+        lines: list[bytes] = self._stream.readlines(*args, **named)
         self._counted(sum(map(len, lines)))
         return lines
 
@@ -304,7 +312,7 @@ class _CountedInput:
         found = getattr(self._stream, name)  # first: what the stream lacks, this lacks too
         if name in ("readinto", "readinto1"):
             return lambda buffer: self._counted(found(buffer))
-        return (lambda *args: self._count(found(*args))) if name == "read1" else found
+        return (lambda *args, **named: self._count(found(*args, **named))) if name == "read1" else found
 
     def _counted(self, size: int | None) -> int | None:
         if self._request.closed_at is None:
