@@ -13,6 +13,7 @@ import pickle
 import socket
 import ssl
 import threading
+import tracemalloc
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -216,6 +217,22 @@ class TestTheBody:
         with urllib.request.urlopen(url, timeout=5) as response:
             assert len(response.read()) == 3_000_000
         assert [sizes(span) for span in recorded(stub, 3)] == [(0, 3_000_000)] * 3
+
+    def test_a_large_body_is_in_memory_once(self, stub: AxiomStub) -> None:
+        size = 32 * 1024 * 1024
+        with (
+            answering(LENGTH.replace(b": 20", b": %d" % size) + bytes(size)) as url,
+            urllib.request.urlopen(url) as response,
+        ):
+            tracemalloc.start()
+            try:
+                data = response.read()
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert len(data) == size
+        assert most < 1.5 * size
+        assert sizes(recorded(stub)[0]) == (0, size)
 
     def test_what_came_before_a_time_out_is_counted(self, stub: AxiomStub) -> None:
         sock = listening()

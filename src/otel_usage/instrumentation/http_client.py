@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from http.client import HTTPResponse, IncompleteRead
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import UpstreamAttempt, UpstreamNaming
@@ -199,16 +200,18 @@ class _Pieces:
         self.came = 0
 
     def read(self, size: int = -1) -> bytes:
-        parts = []
+        parts = BytesIO()  # which hands out what is in it without another copy, as large as the body may be
         between_chunks = self._response.chunk_left == 0  # where http.client reads the end of one's line
         while size:
-            part = self._file.read1(_PIECE if size < 0 else min(size, _PIECE))
+            part: bytes = self._file.read1(_PIECE if size < 0 else min(size, _PIECE))
             if not part:
                 break
-            parts.append(part)
             size -= len(part) if size > 0 else 0
             self.came += 0 if between_chunks else len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if size == 0 and not parts.tell():
+                return part
+            parts.write(part)
+        return parts.getvalue()
 
     def readinto(self, buffer: Any) -> int:
         count: int = self._file.readinto(buffer)
