@@ -356,6 +356,37 @@ class TestWhatIsSent:
             assert ours.startswith("usage.customer.id=acme,")
         recorded(stub, 3)
 
+    @pytest.mark.parametrize(
+        "sees",
+        [dict, lambda headers: headers.copy(), lambda headers: headers],
+        ids=["made a dict", "copied", "changed"],
+    )
+    def test_a_connection_of_the_applications_own_class_can_work_with_the_headers(
+        self, switch_on: Callable[..., None], stub: AxiomStub, server: Upstream, sees: Callable[[Any], Any]
+    ) -> None:
+        class Signing(urllib3.connection.HTTPConnection):
+            def request(self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any) -> None:
+                headers = sees(headers)
+                assert headers["x-one"] == headers.get("x-one") == "a"
+                assert "x-two" not in headers
+                assert len(headers) == len(list(headers)) == len(headers.keys())
+                headers["x-two"] = "b"
+                headers["x-three"] = headers.pop("x-one")
+                super().request(method, url, body=body, headers=headers, **more)
+
+        usage.uninstrument()
+        switch_on(baggage_key="k1:0123456789abcdef0123456789abcdef", baggage_hosts={"127.0.0.1"})
+        own = {"x-one": "a", "Baggage": "own=1"}
+        server.baggage.clear()
+        with urllib3.HTTPConnectionPool("127.0.0.1", server.server_port) as pool, usage.usage_span("work"):
+            pool.ConnectionCls = Signing  # type: ignore[assignment]  # typed as what it is by default
+            usage.identify(customer_id="acme")
+            assert pool.request("GET", "/bytes/1", headers=own, retries=False).data == b"x"
+        assert own == {"x-one": "a", "Baggage": "own=1"}
+        (lines,) = server.baggage["/bytes/1"]
+        assert ",".join(lines).startswith("own=1,usage.customer.id=acme,")
+        recorded(stub, 2)
+
     def test_the_customer_is_told_where_the_connection_leads_and_not_what_is_said(
         self, switch_on: Callable[..., None], stub: AxiomStub, server: Upstream
     ) -> None:
