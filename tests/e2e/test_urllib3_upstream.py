@@ -448,6 +448,34 @@ class TestAttempts:
             assert [session.get(f"{server.url}/bytes/9").from_cache for _ in range(2)] == [False, True]
         assert sizes(recorded(stub)[0]) == (0, 9)
 
+    def test_a_connection_that_stands_in_for_another_is_observed_each_time(
+        self, stub: AxiomStub, server: Upstream
+    ) -> None:
+        class Standing(urllib3.connection.HTTPConnection):  # as vcrpy's, which hands on whatever is set
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                self.other = urllib3.connection.HTTPConnection(*args, **kwargs)
+                super().__init__(*args, **kwargs)
+
+            def __setattr__(self, name: str, value: Any) -> None:
+                if "other" in vars(self):
+                    setattr(self.other, name, value)
+                super().__setattr__(name, value)
+
+            def request(self, *args: Any, **kwargs: Any) -> None:
+                self.other.request(*args, **kwargs)
+
+            def getresponse(self) -> Any:
+                return self.other.getresponse()
+
+            def close(self) -> None:
+                self.other.close()
+
+        with urllib3.HTTPConnectionPool("127.0.0.1", server.server_port) as pool:
+            pool.ConnectionCls = Standing  # type: ignore[assignment]  # as above
+            for size in (1, 2, 3):
+                assert len(pool.request("GET", f"/bytes/{size}").data) == size
+        assert [sizes(span) for span in recorded(stub, 3)] == [(0, 1), (0, 2), (0, 3)]
+
     def test_http_client_alone_is_not_observed(self, stub: AxiomStub, server: Upstream) -> None:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
         connection.request("POST", "/stored/it", iter([b"one", b"two"]), encode_chunked=True)
