@@ -112,9 +112,13 @@ class Called(NamedTuple):
     host: str | None
 
 
-def is_http(attributes: Attributes) -> bool:
-    """Whether it is one HTTP request."""
-    return _text(attributes, _METHOD) is not None
+def is_hooked(attributes: Attributes) -> bool:
+    """Whether it is a call that the hooks of this package see: an HTTP request, or what is sent as some."""
+    return _text(attributes, _METHOD) is not None or _text(attributes, _RPC_SYSTEM) in _HOOKED
+
+
+_RPC_SYSTEM: Final = ("rpc.system.name", "rpc.system")
+_HOOKED: Final = ("grpc", "aws-api")
 
 
 def http_status(attributes: Attributes) -> int | None:
@@ -133,7 +137,7 @@ def called(name: str, attributes: Attributes) -> Called:
         operation = verb if verb in _VERBS else None
     if system is None:
         service, method = _remote(attributes)
-        system = service or _text(attributes, ("rpc.system.name", "rpc.system"))
+        system = service or _text(attributes, _RPC_SYSTEM)
         operation = method
     host = host_of(_text(attributes, _HOST))
     return Called(system, operation if operation is None or _WORD.fullmatch(operation) else None, host)
