@@ -234,6 +234,51 @@ class TestTheBody:
         assert most < 1.5 * size
         assert sizes(recorded(stub)[0]) == (0, size)
 
+    @pytest.mark.parametrize("call", ["pool", "urllib"])
+    def test_what_is_read_in_small_pieces_is_asked_of_the_socket_in_large_ones(
+        self, stub: AxiomStub, server: Upstream, pool: urllib3.PoolManager, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        url = f"{server.url}/bytes/50000"
+        response: Any = (
+            pool.request("GET", url, preload_content=False) if call == "pool" else urllib.request.urlopen(url)
+        )
+        asked: list[int] = []
+        readinto = socket.SocketIO.readinto
+
+        def counted(self: Any, buffer: Any) -> Any:
+            asked.append(len(buffer))
+            return readinto(self, buffer)
+
+        with response, monkeypatch.context() as patch:
+            patch.setattr(socket.SocketIO, "readinto", counted)
+            assert sum(len(response.read(10)) for _ in range(5000)) == 50_000
+        assert min(asked) >= 1000
+        assert sizes(recorded(stub)[0]) == (0, 50_000)
+
+    def test_a_body_that_is_read_of_another_file_is_read_as_without_us(self, stub: AxiomStub, server: Upstream) -> None:
+        class Plain:  # not buffered, as that of a socket that stands in for one
+            def __init__(self, file: Any) -> None:
+                self.read, self.readline, self.close, self.flush = file.read, file.readline, file.close, file.flush
+
+        class Response(http.client.HTTPResponse):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                self.fp: Any = Plain(self.fp)
+
+        class Connection(http.client.HTTPConnection):
+            response_class = Response
+
+        class Handler(urllib.request.HTTPHandler):
+            def http_open(self, request: Any) -> Any:
+                return self.do_open(Connection, request)
+
+        opener = urllib.request.build_opener(Handler)
+        with opener.open(f"{server.url}/bytes/5000") as response:
+            assert len(response.read(10) + response.read()) == 5000
+        with opener.open(f"{server.url}/chunks/3") as response:
+            assert len(response.read()) == 3000
+        assert [sizes(span) for span in recorded(stub, 2)] == [(0, 5000), (0, 3000)]
+
     def test_what_came_before_a_time_out_is_counted(self, stub: AxiomStub) -> None:
         sock = listening()
         with sock, urllib3.PoolManager(timeout=0.2, retries=False) as manager:
