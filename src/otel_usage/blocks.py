@@ -31,7 +31,10 @@ _HERE: Final[ContextVar[Block | None]] = ContextVar("otel_usage.blocks", default
 
 def here() -> Block | None:
     """The innermost block around the caller that goes on. None: there is none."""
-    block = _HERE.get()
+    return _going_on(_HERE.get())
+
+
+def _going_on(block: Block | None) -> Block | None:
     while block is not None and block.ended:
         block = block.around
     return block
@@ -68,8 +71,15 @@ def carried(block: Block | None) -> Iterator[None]:
 
 
 def begin(owner: object, says: object) -> Block:
-    """A block of ``owner`` begins here."""
-    block = Block(says, owner, _HERE.get())
+    """A block of ``owner`` begins here.
+
+    What has ended around it is let go: a generator that is given up ends its block in another context than the one that
+    it has begun it in, and a worker may go on with that one for ever.
+    """
+    around = here()
+    if around is not None:
+        around.around = _going_on(around.around)
+    block = Block(says, owner, around)
     _HERE.set(block)
     return block
 

@@ -101,8 +101,6 @@ here (a lost connection, a time-out, an overload) is not the caller's fault."""
 _HOST: Final = ("server.address", "net.peer.name")
 _STATUS: Final = ("http.response.status_code", "http.status_code")
 _METHOD: Final = ("http.request.method", "http.method")
-_RPC: Final = ("rpc.system.name", "rpc.system")
-_BY_HTTP: Final = ("grpc", "aws-api")
 
 
 class Called(NamedTuple):
@@ -114,9 +112,13 @@ class Called(NamedTuple):
     host: str | None
 
 
-def is_http(attributes: Attributes) -> bool:
-    """Whether it is one HTTP request, or a call that is made as some: gRPC's, and those of AWS's libraries."""
-    return _text(attributes, _METHOD) is not None or _text(attributes, _RPC) in _BY_HTTP
+def is_hooked(attributes: Attributes) -> bool:
+    """Whether it is a call that the hooks of this package see: an HTTP request, or what is sent as some."""
+    return _text(attributes, _METHOD) is not None or _text(attributes, _RPC_SYSTEM) in _HOOKED
+
+
+_RPC_SYSTEM: Final = ("rpc.system.name", "rpc.system")
+_HOOKED: Final = ("grpc", "aws-api")
 
 
 def http_status(attributes: Attributes) -> int | None:
@@ -135,7 +137,7 @@ def called(name: str, attributes: Attributes) -> Called:
         operation = verb if verb in _VERBS else None
     if system is None:
         service, method = _remote(attributes)
-        system = service or _text(attributes, _RPC)
+        system = service or _text(attributes, _RPC_SYSTEM)
         operation = method
     host = host_of(_text(attributes, _HOST))
     return Called(system, operation if operation is None or _WORD.fullmatch(operation) else None, host)

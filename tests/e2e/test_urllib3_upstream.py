@@ -13,6 +13,7 @@ import pickle
 import socket
 import ssl
 import threading
+import tracemalloc
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -217,6 +218,67 @@ class TestTheBody:
             assert len(response.read()) == 3_000_000
         assert [sizes(span) for span in recorded(stub, 3)] == [(0, 3_000_000)] * 3
 
+    def test_a_large_body_is_in_memory_once(self, stub: AxiomStub) -> None:
+        size = 32 * 1024 * 1024
+        with (
+            answering(LENGTH.replace(b": 20", b": %d" % size) + bytes(size)) as url,
+            urllib.request.urlopen(url) as response,
+        ):
+            tracemalloc.start()
+            try:
+                data = response.read()
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert len(data) == size
+        assert most < 1.5 * size
+        assert sizes(recorded(stub)[0]) == (0, size)
+
+    @pytest.mark.parametrize("call", ["pool", "urllib"])
+    def test_what_is_read_in_small_pieces_is_asked_of_the_socket_in_large_ones(
+        self, stub: AxiomStub, server: Upstream, pool: urllib3.PoolManager, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        url = f"{server.url}/bytes/50000"
+        response: Any = (
+            pool.request("GET", url, preload_content=False) if call == "pool" else urllib.request.urlopen(url)
+        )
+        asked: list[int] = []
+        readinto = socket.SocketIO.readinto
+
+        def counted(self: Any, buffer: Any) -> Any:
+            asked.append(len(buffer))
+            return readinto(self, buffer)
+
+        with response, monkeypatch.context() as patch:
+            patch.setattr(socket.SocketIO, "readinto", counted)
+            assert sum(len(response.read(10)) for _ in range(5000)) == 50_000
+        assert min(asked) >= 1000
+        assert sizes(recorded(stub)[0]) == (0, 50_000)
+
+    def test_a_body_that_is_read_of_another_file_is_read_as_without_us(self, stub: AxiomStub, server: Upstream) -> None:
+        class Plain:  # not buffered, as that of a socket that stands in for one
+            def __init__(self, file: Any) -> None:
+                self.read, self.readline, self.close, self.flush = file.read, file.readline, file.close, file.flush
+
+        class Response(http.client.HTTPResponse):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                self.fp: Any = Plain(self.fp)
+
+        class Connection(http.client.HTTPConnection):
+            response_class = Response
+
+        class Handler(urllib.request.HTTPHandler):
+            def http_open(self, request: Any) -> Any:
+                return self.do_open(Connection, request)
+
+        opener = urllib.request.build_opener(Handler)
+        with opener.open(f"{server.url}/bytes/5000") as response:
+            assert len(response.read(10) + response.read()) == 5000
+        with opener.open(f"{server.url}/chunks/3") as response:
+            assert len(response.read()) == 3000
+        assert [sizes(span) for span in recorded(stub, 2)] == [(0, 5000), (0, 3000)]
+
     def test_what_came_before_a_time_out_is_counted(self, stub: AxiomStub) -> None:
         sock = listening()
         with sock, urllib3.PoolManager(timeout=0.2, retries=False) as manager:
@@ -339,6 +401,37 @@ class TestWhatIsSent:
             assert ours.startswith("usage.customer.id=acme,")
         recorded(stub, 3)
 
+    @pytest.mark.parametrize(
+        "sees",
+        [dict, lambda headers: headers.copy(), lambda headers: headers],
+        ids=["made a dict", "copied", "changed"],
+    )
+    def test_a_connection_of_the_applications_own_class_can_work_with_the_headers(
+        self, switch_on: Callable[..., None], stub: AxiomStub, server: Upstream, sees: Callable[[Any], Any]
+    ) -> None:
+        class Signing(urllib3.connection.HTTPConnection):
+            def request(self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any) -> None:
+                headers = sees(headers)
+                assert headers["x-one"] == headers.get("x-one") == "a"
+                assert "x-two" not in headers
+                assert len(headers) == len(list(headers)) == len(headers.keys())
+                headers["x-two"] = "b"
+                headers["x-three"] = headers.pop("x-one")
+                super().request(method, url, body=body, headers=headers, **more)
+
+        usage.uninstrument()
+        switch_on(baggage_key="k1:0123456789abcdef0123456789abcdef", baggage_hosts={"127.0.0.1"})
+        own = {"x-one": "a", "Baggage": "own=1"}
+        server.baggage.clear()
+        with urllib3.HTTPConnectionPool("127.0.0.1", server.server_port) as pool, usage.usage_span("work"):
+            pool.ConnectionCls = Signing  # type: ignore[assignment]  # typed as what it is by default
+            usage.identify(customer_id="acme")
+            assert pool.request("GET", "/bytes/1", headers=own, retries=False).data == b"x"
+        assert own == {"x-one": "a", "Baggage": "own=1"}
+        (lines,) = server.baggage["/bytes/1"]
+        assert ",".join(lines).startswith("own=1,usage.customer.id=acme,")
+        recorded(stub, 2)
+
     def test_the_customer_is_told_where_the_connection_leads_and_not_what_is_said(
         self, switch_on: Callable[..., None], stub: AxiomStub, server: Upstream
     ) -> None:
@@ -399,6 +492,34 @@ class TestAttempts:
         with requests_cache.CachedSession(backend="memory") as session:
             assert [session.get(f"{server.url}/bytes/9").from_cache for _ in range(2)] == [False, True]
         assert sizes(recorded(stub)[0]) == (0, 9)
+
+    def test_a_connection_that_stands_in_for_another_is_observed_each_time(
+        self, stub: AxiomStub, server: Upstream
+    ) -> None:
+        class Standing(urllib3.connection.HTTPConnection):  # as vcrpy's, which hands on whatever is set
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                self.other = urllib3.connection.HTTPConnection(*args, **kwargs)
+                super().__init__(*args, **kwargs)
+
+            def __setattr__(self, name: str, value: Any) -> None:
+                if "other" in vars(self):
+                    setattr(self.other, name, value)
+                super().__setattr__(name, value)
+
+            def request(self, *args: Any, **kwargs: Any) -> None:
+                self.other.request(*args, **kwargs)
+
+            def getresponse(self) -> Any:
+                return self.other.getresponse()
+
+            def close(self) -> None:
+                self.other.close()
+
+        with urllib3.HTTPConnectionPool("127.0.0.1", server.server_port) as pool:
+            pool.ConnectionCls = Standing  # type: ignore[assignment]  # as above
+            for size in (1, 2, 3):
+                assert len(pool.request("GET", f"/bytes/{size}").data) == size
+        assert [sizes(span) for span in recorded(stub, 3)] == [(0, 1), (0, 2), (0, 3)]
 
     def test_http_client_alone_is_not_observed(self, stub: AxiomStub, server: Upstream) -> None:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"))

@@ -141,6 +141,24 @@ def test_spans_that_stand_apart_pair_with_one_each(usage_on: None, stub: AxiomSt
     ]  # fmt: skip
 
 
+def test_a_call_is_not_held_up_by_thousands_that_never_end(
+    usage_on: None, stub: AxiomStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    model_of = open_spans.model_of
+    monkeypatch.setattr(open_spans, "model_of", lambda said: asked.append(said) or model_of(said))
+    provider = bridged()
+    apart = provider.get_tracer("opentelemetry.instrumentation.langchain")
+    given_up = [apart.start_span("chat", kind=SpanKind.CLIENT, attributes=CALL) for _ in range(3 * open_spans.NEAREST)]
+    beneath = provider.get_tracer("opentelemetry.instrumentation.genai.openai")
+    asked.clear()
+    for _ in range(4):
+        call(beneath, **{"gen_ai.request.model": "another"})
+    assert len(asked) <= open_spans.NEAREST + 4  # and not each of them for each call
+    assert models(stub) == ["another"] * 4
+    del given_up
+
+
 def test_several_bridges_record_a_span_once(usage_on: None, stub: AxiomStub) -> None:
     first, second = bridged(), bridged()
     first.add_span_processor(usage.UsageBridgeProcessor(scopes=["shop"]))

@@ -386,6 +386,20 @@ class TestForeignWrappers:
         assert vars(module.Client)["send"] is closure
 
 
+def test_a_function_that_takes_others_in_their_places_is_left_alone(library: Import) -> None:
+    def layer(original: Callable[..., Any]) -> Callable[..., Any]:
+        def send(self: Any, body: Any = None, *args: Any, **kwargs: Any) -> Any:  # as if `what` had taken its place
+            return ["ours", *original(self, body, *args, **kwargs)]
+
+        return send
+
+    hooks = hook_set(Hook(library.__name__, "Client.send", layer))
+    hooks.install()
+    assert library().Client().send(what="x") == ["x"]
+    assert list(hooks.obstacles.values()) == ["takes other arguments than are known here"]
+    hooks.remove()
+
+
 def test_a_function_that_takes_more_than_is_known_here_is_left_alone_and_that_is_said(
     library: Import, caplog: pytest.LogCaptureFixture
 ) -> None:

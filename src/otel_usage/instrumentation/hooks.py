@@ -202,7 +202,9 @@ def _unbound(original: Any, holder: Any) -> Function:
 
 
 def _takes_what(function: Function, ours: Function) -> bool:
-    """Whether ``ours`` takes every argument that ``function`` has a name for: a later version may have more."""
+    """Whether ``ours`` takes every argument that ``function`` has a name for, and each in its place: another version
+    may have more, or others before them.
+    """
     try:
         known, offered = inspect.signature(function).parameters.values(), inspect.signature(ours)
     except (TypeError, ValueError):  # one of C's that does not say, or no function at all
@@ -213,7 +215,12 @@ def _takes_what(function: Function, ours: Function) -> bool:
         offered.bind(*in_order, **by_name)
     except TypeError:
         return False
-    return True
+    own = [each for each in offered.parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return all(
+        theirs.name == each.name
+        for theirs, each in zip(in_order[1:], own[1:], strict=False)  # the first may be any name for the instance
+        if theirs.kind is theirs.POSITIONAL_OR_KEYWORD
+    )
 
 
 class _Mark(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from http.client import HTTPResponse, IncompleteRead
+from io import DEFAULT_BUFFER_SIZE, BufferedReader, BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from ..attempt import UpstreamAttempt, UpstreamNaming
@@ -165,15 +166,17 @@ def _read(response: Any, read: Function, args: tuple[Any, ...], named: dict[str,
     exchange, file = vars(response).get(EXCHANGE), response.fp
     if exchange is None or file is None:
         return read(response, *args, **named)
-    response.fp = pieces = _Pieces(file, response)
+    pieces = None
+    if isinstance(file, BufferedReader):  # as every socket's is; somebody may have put another in its place
+        response.fp = pieces = _Pieces(file, response)
     try:
         data = read(response, *args, **named)
     except BaseException as error:
-        exchange.received += pieces.came
+        exchange.received += pieces.came if pieces is not None else 0
         over(response, error)
         raise
     finally:
-        if response.fp is pieces:
+        if pieces is not None and response.fp is pieces:
             response.fp = file
     if taken and data:
         exchange.received += data if isinstance(data, int) else len(data)
@@ -193,25 +196,32 @@ class _Pieces:
 
     __slots__ = ("_file", "_response", "came")
 
-    def __init__(self, file: Any, response: Any) -> None:
+    def __init__(self, file: BufferedReader, response: Any) -> None:
         self._file = file
         self._response = response
         self.came = 0
 
     def read(self, size: int = -1) -> bytes:
-        parts = []
-        between_chunks = self._response.chunk_left == 0  # where http.client reads the end of one's line
-        while size:
-            part = self._file.read1(_PIECE if size < 0 else min(size, _PIECE))
-            if not part:
-                break
-            parts.append(part)
+        part = self._piece(size)
+        if not part or len(part) == size:
+            return part
+        whole = BytesIO()  # which hands out what is in it without another copy, as large as the body may be
+        while part:
+            whole.write(part)
             size -= len(part) if size > 0 else 0
-            self.came += 0 if between_chunks else len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            part = self._piece(size)
+        return whole.getvalue()
+
+    def _piece(self, size: int) -> bytes:
+        if 0 < size < DEFAULT_BUFFER_SIZE:
+            self._file.peek()  # has the buffer filled where it is empty, which `read1` goes past: to ask for each byte
+        part = self._file.read1(_PIECE if size < 0 else min(size, _PIECE))
+        if self._response.chunk_left != 0:  # it is where http.client reads the end of a chunk's line
+            self.came += len(part)
+        return part
 
     def readinto(self, buffer: Any) -> int:
-        count: int = self._file.readinto(buffer)
+        count = self._file.readinto(buffer)
         self.came += count
         return count
 

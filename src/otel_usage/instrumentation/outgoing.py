@@ -5,7 +5,7 @@ The application's own mapping and body are left as they are: a call is made with
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -15,24 +15,61 @@ _BAGGAGE: Final = "baggage"
 _LONG: Final = len(_BAGGAGE)
 
 
-class Lines(Mapping[Any, Any]):
-    """Headers as they are to be sent: the application's, but for its baggage, and the lines of baggage that may go."""
+class Lines(MutableMapping[Any, Any]):
+    """Headers as they are to be sent: a copy of the application's, but for its baggage, and the lines of baggage that
+    may go.
+
+    A connection of the application's own class, or of a recorder of HTTP, may look at them, copy them and add to them,
+    as it does with the mapping that they stand in for.
+    """
 
     def __init__(self, headers: Mapping[Any, Any], lines: list[str]) -> None:
-        self._headers = headers
-        self._lines = [(_BAGGAGE, line) for line in lines]
+        copied: MutableMapping[Any, Any] = headers.copy() if hasattr(headers, "copy") else dict(headers.items())
+        for name in [name for name in copied if _is_baggage(name)]:
+            del copied[name]
+        self._headers = copied
+        self._lines = lines
 
     def __getitem__(self, name: Any) -> Any:
-        return self._headers[name]
+        if not _is_baggage(name):
+            return self._headers[name]
+        if not self._lines:
+            raise KeyError(name)
+        return ",".join(map(_text, self._lines))
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        if _is_baggage(name):
+            self._lines = [value]
+        else:
+            self._headers[name] = value
+
+    def __delitem__(self, name: Any) -> None:
+        if not _is_baggage(name):
+            del self._headers[name]
+        elif self._lines:
+            self._lines = []
+        else:
+            raise KeyError(name)
 
     def __iter__(self) -> Iterator[Any]:
-        return (name for name, _ in self.items())
+        yield from self._headers
+        if self._lines:
+            yield _BAGGAGE
 
     def __len__(self) -> int:
-        return len(self.items())
+        return len(self._headers) + bool(self._lines)
 
-    def items(self) -> list[tuple[Any, Any]]:  # type: ignore[override]  # those who send headers only go through them
-        return [*(item for item in self._headers.items() if not _is_baggage(item[0])), *self._lines]
+    def items(self) -> list[tuple[Any, Any]]:  # type: ignore[override]  # line by line, as urllib3's own mapping has it
+        return [*self._headers.items(), *((_BAGGAGE, line) for line in self._lines)]
+
+    def copy(self) -> Lines:
+        """Another one, with the same in it."""
+        return Lines(self._headers, self._lines)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked for before there is anything, as by `copy.copy`
+            raise AttributeError(name)
+        return getattr(self.__dict__["_headers"], name)  # what only the application's mapping can do
 
 
 def headers_for(attempt: UpstreamAttempt, headers: Mapping[Any, Any] | None, port: int | None) -> Any:
@@ -47,7 +84,7 @@ def headers_for(attempt: UpstreamAttempt, headers: Mapping[Any, Any] | None, por
 
 
 def _is_baggage(name: Any) -> bool:
-    return _text(name).lower() == _BAGGAGE
+    return isinstance(name, (str, bytes)) and _text(name).lower() == _BAGGAGE
 
 
 def _text(said: Any) -> str:

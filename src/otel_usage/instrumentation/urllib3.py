@@ -37,8 +37,8 @@ def _make_request(original: Function) -> Function:
             vars(conn).pop(EXCHANGE, None)
             exchange.broken(error)
             raise
+        vars(conn).pop(EXCHANGE, None)  # also where it is held twice, by a connection that stands in for another
         if exchange.status is None:
-            vars(conn).pop(EXCHANGE, None)
             exchange.elsewhere(response)
         return response
 

@@ -17,7 +17,7 @@ from ..conventions import (
     called,
     error_of,
     http_status,
-    is_http,
+    is_hooked,
     is_model_call,
     model_of,
     model_provider_of,
@@ -61,9 +61,9 @@ class Chosen:
         return self.gen_ai and span.kind in _MODEL_CALLS and is_model_call(span.attributes or {})
 
     def call(self, span: ReadableSpan) -> bool:
-        """Whether it becomes a call of another service. HTTP is seen by hooks of our own, byte by byte."""
+        """Whether it becomes a call of another service. HTTP and gRPC are seen by hooks of our own, byte by byte."""
         attributes = span.attributes or {}
-        if span.kind not in _CALLS or of_gen_ai(attributes) or (is_http(attributes) and not self.http):
+        if span.kind not in _CALLS or of_gen_ai(attributes) or (is_hooked(attributes) and not self.http):
             return False
         name = instrumentation_of(span)
         return name in self.scopes or name.startswith(self._below)
@@ -86,8 +86,8 @@ class UsageBridgeProcessor(SpanProcessor):
                 call) do not: their tokens would count twice.
             scopes: The instrumentations whose CLIENT and PRODUCER spans do, by the name of their instrumentation scope
                 or by what is before one of its dots: ``opentelemetry.instrumentation.redis``. Empty: none.
-            http: Whether HTTP requests among those do, and calls of gRPC and of AWS's libraries, which are made as
-                such. The hooks of this package record them already.
+            http: Whether HTTP requests, calls of AWS and of gRPC among those do, which the hooks of this package record
+                already.
         """
         if isinstance(scopes, str):
             raise TypeError("scopes are several names, such as a tuple of them")

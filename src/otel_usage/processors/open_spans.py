@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -21,6 +22,9 @@ from ..scope import Recording, current
 
 OPEN_LIMIT: Final = 8192
 """Spans that are open at most; then the oldest is forgotten, and counted as ``span:too_many_open``."""
+
+NEAREST: Final = 512
+"""Spans in one place that are looked at for the other one of a call, at most: those that never end stay among them."""
 
 APART: Final = frozenset({"opentelemetry.instrumentation.anthropic", "opentelemetry.instrumentation.langchain"})
 """The instrumentations (OpenLLMetry's) that do not make the span of a model call the current one: what others beneath
@@ -42,12 +46,20 @@ class OpenSpan:
     """Whether those around it and beside it know which model it calls."""
     within: dict[str, OpenSpan] = field(default_factory=dict)
     """Spans of the same call beneath this one, which are what is recorded: the first of each instrumentation."""
+    model_asked: str | None = None
+    """The model that it calls, once that was asked for and known: of spans that never end there may be thousands."""
 
     @property
     def attributes(self) -> Mapping[str, Any]:
         """What the span says by now."""
         span = self.span()
         return (span.attributes if span is not None else None) or {}
+
+    def asks(self, model: str) -> bool:
+        """Whether it calls this model."""
+        if self.model_asked is None:
+            self.model_asked = model_of(self.attributes)
+        return self.model_asked == model
 
 
 class OpenSpans:
@@ -133,12 +145,17 @@ class OpenSpans:
         """Find the span that stands apart and is of the same call: of the same model, in the same place, and not found
         by another one of this instrumentation yet.
         """
-        for beside in reversed(tuple(self._apart)):
+        scope = _scope(opened)
+        here = (
+            beside
+            for beside in reversed(tuple(self._apart))
+            if beside.parent_id == opened.parent_id and _scope(beside) is scope
+        )
+        for beside in islice(here, NEAREST):
             if (
-                beside.instrumentation != opened.instrumentation
-                and beside.parent_id == opened.parent_id
-                and _scope(beside) is _scope(opened)
-                and model_of(beside.attributes) == model
+                opened.instrumentation not in beside.within
+                and beside.instrumentation != opened.instrumentation
+                and beside.asks(model)
                 # One operation, by which one of several threads finds it.
                 and beside.within.setdefault(opened.instrumentation, opened) is opened
             ):
