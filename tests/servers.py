@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -23,15 +24,26 @@ from otel_usage.instrumentation.entries import _ServedASGI, _ServedWSGI
 APPS: Final = Path(__file__).parent / "apps"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SLOW: Final = "anthropic,google-genai,langchain,openai"
-"""Instrumentations that take a process six seconds to load, for clients that none of these programs has."""
+"""Instrumentations that take a process six seconds to load, for clients that few of these programs have."""
+_WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS: Final = itertools.cycle(range(10_000 + 2_000 * _WORKER, 12_000 + 2_000 * _WORKER))
 PROGRAMS: Final = Path(sys.executable).parent
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody has now. Of those, each process of the test's own has a range of its own, beneath
+    the one that systems take the ports of connections from: no other takes it before its server does.
+    """
+    while True:
+        with closing(socket.socket()) as probe, suppress(OSError):
+            port = next(_PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _disabled(said: str | None) -> str:
+    """The instrumentations that a program is not to have. None said: but the slow ones. An empty one: none."""
+    return _SLOW if said is None else f"{_SLOW},{said}" if said else ""
 
 
 @contextmanager
@@ -46,7 +58,7 @@ def program_process(
         "PYTHONDONTWRITEBYTECODE": "1",
         **{name: os.environ[name] for name in ("PYTHONPATH", "XDG_STATE_HOME") if name in os.environ},
         **environment,
-        _DISABLED: ",".join(filter(None, (_SLOW, environment.get(_DISABLED)))),
+        _DISABLED: _disabled(environment.get(_DISABLED)),
     }
     whole = [str(PROGRAMS / command[0]), *command[1:]]
     with (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,7 @@ def adviser(stub: AxiomStub, tmp_path: Path, **settings: str) -> Iterator[tuple[
             "USAGE_OTLP_ENDPOINT": stub.url,
             "AXIOM_API_TOKEN": TOKEN,
             "PROVIDERS": asked.url,
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "",
             **settings,
         }
         with (

@@ -536,7 +536,7 @@ def test_a_stale_answer_in_the_place_of_a_failed_call_is_that_call(
         usage.usage_span("work"),
         requests_cache.CachedSession(store, backend="sqlite", cache_control=True, stale_if_error=True) as session,
     ):
-        with serve_asgi(Upstream(), lifespan="off") as url:
+        with serve_asgi(Upstream(), ours=False, lifespan="off") as url:
             session.get(f"{url}/stale/1")
         assert session.get(f"{url}/stale/1").text == "hello"
     work, *calls = delivered(stub)

@@ -142,6 +142,15 @@ def test_what_is_installed_and_nothing_here_observes(tmp_path: Path) -> None:
     assert (found["state"], found["installed"], found["reasons"]) == ("not observed", "7.45", [UNOBSERVED["pycurl"]])
 
 
+def test_a_version_that_is_too_old_to_be_observed(tmp_path: Path) -> None:
+    about = tmp_path / "aiohttp-3.9.5.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: aiohttp\nVersion: 3.9.5\n")
+    found = checked(tmp_path)["aiohttp's client"]
+    assert (found["state"], found["installed"]) == ("not observed", "3.9.5")
+    assert found["reasons"] == ["it is observed from version 3.12 on"]
+
+
 def test_no_library_is_both() -> None:
     assert not {each.distribution for each in INTEGRATIONS} & set(UNOBSERVED)
 

@@ -545,7 +545,7 @@ def test_what_goes_with_a_file_is_lost_and_not_handed_over(tmp_path: Path, stub:
         processor.force_flush(2000)
         assert processor.ledger().spooled == 7
         ORIGIN.file_in(tmp_path).write_bytes(b"noise" * 5000)
-        eventually(lambda: processor.ledger().spooled == 0)
+        eventually(lambda: processor.ledger().spooled == 0, 20)
         assert processor.ledger().dropped == {"spool_lost": 7}
         assert processor.ledger().balanced
 

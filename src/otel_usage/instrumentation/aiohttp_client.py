@@ -242,6 +242,9 @@ def _left(response: Any) -> None:
         attempt.left()
 
 
+NEEDS: Final = {"aiohttp": "3.12"}
+"""The first version that has middlewares."""
+
 TESTED: Final = {"aiohttp": "3.14"}
 
 HOOKS: Final = (

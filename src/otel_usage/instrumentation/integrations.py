@@ -1,7 +1,8 @@
 """The one list of what is observed: a library, the file here that knows it, and the modules that file waits for.
 
 A file is imported when one of its library's modules is, never before: an application pays for what it uses. Each has
-``HOOKS``, and ``TESTED``, which names the distributions and the versions that its tests run with.
+``HOOKS``, and ``TESTED``, which names the distributions and the versions that its tests run with. ``NEEDS`` names those
+that are observed from a version on.
 """
 
 from __future__ import annotations

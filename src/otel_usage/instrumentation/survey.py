@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 
 from .hooks import Hook, HookSet
 from .integrations import INTEGRATIONS, Integration, hooks_in, waiting
@@ -63,6 +64,10 @@ def _finding(integration: Integration, hooks: HookSet) -> Finding:
     installed = _version(integration.distribution)
     if installed is None and integration.distribution:
         return Finding(integration.library, integration.role, State.NOT_INSTALLED, None, tested)
+    needs = getattr(home, "NEEDS", {}).get(integration.distribution)
+    if installed is not None and needs is not None and _numbers(installed) < _numbers(needs):
+        too_old = f"it is observed from version {needs} on"
+        return Finding(integration.library, integration.role, State.NOT_OBSERVED, installed, tested, (too_old,))
     places = obstacles = 0
     reasons: list[str] = []
     absent: list[str] = []
@@ -113,6 +118,11 @@ def _unobserved() -> Iterator[Finding]:
         installed = _version(distribution)
         if installed is not None:
             yield Finding(distribution, "", State.NOT_OBSERVED, installed, None, (reason,))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with, to be compared."""
+    return tuple(int(part) for part in takewhile(str.isdigit, version.split(".")))
 
 
 def _version(distribution: str) -> str | None:
