@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_SAID: Final = {"migrated": "async with sync handlers"}
+
 
 class Face(str):
     """A face, by its name."""
@@ -11,4 +15,4 @@ class Face(str):
     @property
     def subject(self) -> tuple[str, str, str]:
         """As the table has it: its name, the distribution, and what it is tried with."""
-        return f"gRPC, {self}", "grpcio", ""
+        return f"gRPC, {_SAID.get(self, self)}", "grpcio", ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ APPS: Final = Path(__file__).parent / "apps"
 MODES: Final = ("zero-code", "by-hand")
 PATIENCE: Final = 10.0
 """Seconds until a span that has not come will not come."""
+
+_TLS: Final = ssl.create_default_context()
+"""What a client makes for itself otherwise, in 20 ms."""
 
 _numbers: Final = itertools.count(1)
 
@@ -45,7 +49,7 @@ class Service:
         """The answer, and the request's one span."""
         number = self.new_id()
         headers = {"x-request-id": number, **options.pop("headers", {})}
-        with httpx.Client(base_url=self.url, timeout=20) as client:
+        with httpx.Client(base_url=self.url, timeout=20, verify=_TLS) as client:
             answer = client.request(method, path, headers=headers, **options)
         return answer, self.span(number)
 

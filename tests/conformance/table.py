@@ -55,7 +55,10 @@ def main(record: Path, page: Path) -> int:
 def rendered(results: Iterable[Result]) -> str:
     """The page, a table for each suite."""
     by_suite = groupby(sorted(results, key=lambda result: result.suite), lambda result: result.suite)
-    tables = ["\n".join([f"## {suite.capitalize()}", "", *_table(list(group))]) for suite, group in by_suite]
+    tables = [
+        "\n".join([f"## {suite.capitalize().replace('Grpc', 'gRPC')}", "", *_table(list(group))])
+        for suite, group in by_suite
+    ]
     return "\n".join([HEAD, "\n\n".join(tables), ""])
 
 

@@ -10,8 +10,8 @@ import pytest
 from otel_usage.instrumentation.integrations import INTEGRATIONS, Integration, Role
 
 PAGE = (Path(__file__).parents[2] / "docs" / "support.md").read_text()
-ELSEWHERE = {"Strawberry GraphQL", "urllib3-future"}
-"""Tested by files of their own: GraphQL is not served by itself, and nobody calls urllib3-future but niquests."""
+ELSEWHERE = {"Strawberry GraphQL", "botocore"}
+"""GraphQL is tested by a file of its own, with those that serve it, and botocore by those that are built on it."""
 
 
 @pytest.mark.parametrize(
