@@ -191,6 +191,31 @@ def test_what_a_server_asks_its_application_for_it_is_told(usage_on: None) -> No
         server.close()
 
 
+BARE: Final = """
+import otel_usage as usage
+
+usage.instrument()
+
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hel", b"lo"]
+"""
+
+
+@pytest.mark.parametrize("on", ["0", "1"])
+def test_granian_gives_a_list_its_length(stub: AxiomStub, tmp_path: Path, on: str) -> None:
+    (tmp_path / "bare.py").write_text(BARE)
+    port = free_port()
+    command = ["granian", "--interface", "wsgi", "--port", str(port), "bare:app"]
+    settings = {"USAGE_TELEMETRY": on, "USAGE_OTLP_ENDPOINT": stub.url, "AXIOM_API_TOKEN": TOKEN}
+    with server_process(command, port, tmp_path, tmp_path, **settings):
+        (answer,) = outside(f"http://127.0.0.1:{port}", "/")
+    assert (answer.text, answer.headers.get("content-length")) == ("hello", "5")
+    spans = [facts(span, "http.response.body.size", "usage.aborted") for span in stub.unique_spans]
+    assert spans == [(5, None)] * int(on)
+
+
 def test_a_server_that_is_given_what_it_has_puts_nothing_around_it_again(usage_on: None) -> None:
     server = wsgiref.simple_server.make_server("127.0.0.1", 0, plain_wsgi, handler_class=Quiet)
     try:

@@ -11,6 +11,7 @@ is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ..guard import guarded
@@ -19,7 +20,7 @@ from .bridges import telling
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 from .told import aside, deliver
-from .wsgi import UsageWSGIMiddleware
+from .wsgi import Environ, StartResponse, UsageWSGIMiddleware, in_one
 
 
 class _ServedASGI(UsageMiddleware):
@@ -35,6 +36,13 @@ class _ServedWSGI(UsageWSGIMiddleware):
     """A WSGI application, likewise."""
 
     __getattr__ = _ServedASGI.__getattr__
+
+
+class _ServedByGranian(_ServedWSGI):
+    """A WSGI application, whose lists Granian gives a Content-Length."""
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return in_one(super().__call__(environ, start_response))
 
 
 _Served = type[_ServedASGI] | type[_ServedWSGI]
@@ -136,9 +144,9 @@ HOOKS: Final = (
     # By the names that its servers have taken when they were imported: that is before they load the application, which
     # may be what switches usage on.
     Hook("granian.server.mp", "_asgi_call_wrap", _given(_ServedASGI)),
-    Hook("granian.server.mp", "_wsgi_call_wrap", _given(_ServedWSGI)),
+    Hook("granian.server.mp", "_wsgi_call_wrap", _given(_ServedByGranian)),
     Hook("granian.server.mt", "_asgi_call_wrap", _given(_ServedASGI)),
-    Hook("granian.server.mt", "_wsgi_call_wrap", _given(_ServedWSGI)),
+    Hook("granian.server.mt", "_wsgi_call_wrap", _given(_ServedByGranian)),
     Hook("granian.server.embed", "_asgi_call_wrap", _given(_ServedASGI)),
     # Not where Gunicorn loads its application: it does so for ASGI's workers, too, and before it forks, if told to.
     Hook("gunicorn.workers.sync", "SyncWorker.run", _before("wsgi", _ServedWSGI)),

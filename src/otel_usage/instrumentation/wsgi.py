@@ -209,7 +209,7 @@ class _Body:
 
     def __init__(self, exchange: Exchange, body: Iterable[bytes]) -> None:
         self._exchange = exchange
-        self._body = body
+        self.body = body
         self._parts: Iterator[bytes] | None = None
         self._inside: Recording = exchange.request
 
@@ -220,7 +220,7 @@ class _Body:
         token, shed = enter(self._inside), shed_baggage()
         try:
             if self._parts is None:
-                self._parts = iter(self._body)
+                self._parts = iter(self.body)
             part = next(self._parts)
         except StopIteration:
             self._exchange.exhausted()
@@ -239,7 +239,7 @@ class _Body:
         """What a server calls at the end of every request, also of one whose client is gone."""
         token, shed = enter(self._inside), shed_baggage()
         try:
-            close = getattr(self._body, "close", None)
+            close = getattr(self.body, "close", None)
             if close is not None:
                 close()
         except BaseException as error:
@@ -270,7 +270,17 @@ class _SizedBody(_Body):
     """A body of known length: servers make a Content-Length of a single part (PEP 3333)."""
 
     def __len__(self) -> int:
-        return len(self._body)  # type: ignore[arg-type]  # observe() has looked
+        return len(self.body)  # type: ignore[arg-type]  # observe() has looked
+
+
+def in_one(body: Iterable[bytes]) -> Iterable[bytes]:
+    """A list that an application returned, as one, for a server that makes a Content-Length of nothing else."""
+    if not (isinstance(body, _SizedBody) and isinstance(body.body, list)):
+        return body
+    try:
+        return list(body)  # no code of the application's runs for it
+    finally:
+        body.close()
 
 
 class _CountedInput:
