@@ -105,7 +105,10 @@ def ids(sink: AxiomStub) -> list[str]:
 @pytest.mark.parametrize("server", SERVERS)
 def test_each_request_arrives_once_whatever_process_has_served_it(server: str, tmp_path: Path, stub: AxiomStub) -> None:
     with desk(SERVERS[server], tmp_path, stub) as running:
-        running.ask_many(60)
+        for again in range(10):  # the first process that is ready may serve everything before there is another
+            running.ask_many(60, f"r{again}-")
+            if len(running.pids) > 1:
+                break
         logged = running.stop()
     assert len(running.answered) >= 55, logged
     assert len(running.pids) > 1, "one process has served everything, so this shows nothing"
