@@ -19,9 +19,9 @@ demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no s
 	@$(BIN)/otel-usage demo
 
 test: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every test
-	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets; some ten minutes"
+	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets; ten minutes and more"
 	@$(BIN)/python -m pytest -q --ignore tests/conformance
-	@echo "make test: the conformance suite, in four processes; some ten minutes"
+	@echo "make test: the conformance suite, in four processes; a quarter of an hour and more"
 	@$(BIN)/python -m pytest -q $(SPREAD) tests/conformance
 
 lint: $(VENV)/.dev ## Style, types and the layers
@@ -50,7 +50,7 @@ footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, sta
 	@$(BIN)/python -m benchmarks.footprint --into-docs
 
 conformance: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every case with every library: what docs/support.md says
-	@echo "make conformance: some ten minutes, into docs/support.md"
+	@echo "make conformance: a quarter of an hour and more, into docs/support.md"
 	@mkdir -p build && rm -f build/conformance.jsonl
 	@CONFORMANCE_RECORD=build/conformance.jsonl $(BIN)/python -m pytest -q $(SPREAD) tests/conformance
 	@$(BIN)/python -m tests.conformance.table build/conformance.jsonl docs/support.md

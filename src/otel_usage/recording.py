@@ -14,7 +14,7 @@ from .attempt import naming
 from .guard import guarded
 from .identity import UsageIdentity
 from .model_calls import ModelCall, model_naming
-from .request import UsageRequest
+from .request import current_request
 from .runtime import active
 from .said import known_word, of_type
 from .schema import BY_KEY, CACHE_ANSWERS, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
@@ -65,10 +65,10 @@ def identify(
 @guarded(None)
 def reject(reason: str) -> None:
     """Say why the request is turned down, in one of ``schema.REASONS`` or a registered reason."""
-    here = current()
-    if here is not None and isinstance(here.scope, UsageRequest) and here.scope.closed_at is None:
-        recorder = here.scope.recorder
-        here.scope.reason = known_word(recorder.drops, "usage.reason", reason, recorder.reasons) or here.scope.reason
+    request = current_request()
+    if request is not None and request.closed_at is None:
+        recorder = request.recorder
+        request.reason = known_word(recorder.drops, "usage.reason", reason, recorder.reasons) or request.reason
 
 
 @guarded(None)
@@ -87,10 +87,10 @@ def annotate(
         origin_kind: What kind of client it came from, one of ``schema.ORIGIN_KINDS``.
         route: The route's template, where the framework has none. Never the raw path.
     """
-    here = current()
-    if here is None or not isinstance(here.scope, UsageRequest) or here.scope.closed_at is not None:
+    request = current_request()
+    if request is None or request.closed_at is not None:
         return
-    request, drops = here.scope, here.scope.recorder.drops
+    drops = request.recorder.drops
     found = {
         "usage.cache.tier": known_word(drops, "usage.cache.tier", cache_tier, CACHE_TIERS),
         "usage.origin.kind": known_word(drops, "usage.origin.kind", origin_kind, ORIGIN_KINDS),

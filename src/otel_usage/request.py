@@ -19,7 +19,7 @@ from .identity import UNKNOWN, UsageIdentity
 from .readable import UsageReadableSpan, seconds
 from .request_facts import METHODS, personal_facts, sentry_trace_id, trace_id_of
 from .schema import BY_KEY
-from .scope import UsageScope
+from .scope import UsageScope, current
 
 if TYPE_CHECKING:
     from .attribution import Attribution
@@ -311,3 +311,9 @@ class UsageRequest(UsageScope):
         if recorder.hash_user_agent is not None and headers.get("user-agent"):
             own["usage.user_agent.hash"] = recorder.hash_user_agent(headers["user-agent"])
         return own
+
+
+def current_request() -> UsageRequest | None:
+    """The request that the caller is at work for. None: none, or something else than a request."""
+    here = current()
+    return here.scope if here is not None and isinstance(here.scope, UsageRequest) else None

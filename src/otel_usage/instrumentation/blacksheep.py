@@ -10,11 +10,10 @@ import sys
 from typing import Any, Final
 
 from ..guard import guarded
-from ..request import UsageRequest
+from ..request import current_request
 from ..request_facts import reason_of
-from ..scope import current
 from .asgi import entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 
@@ -49,9 +48,9 @@ def _connected(app: Any, scope: Scope) -> None:
 
 @guarded(None)
 def _matched(router: Any, scope: Any, match: Any) -> None:
-    request = None if scope is None else scope.get(REQUEST_KEY)
+    request = observed(scope)
     # What answers where no route matches looks like one.
-    if isinstance(request, UsageRequest) and match.handler is not getattr(router.fallback, "handler", None):
+    if request is not None and match.handler is not getattr(router.fallback, "handler", None):
         request.matched(match.pattern.decode())
 
 
@@ -65,8 +64,8 @@ def _handle_mount_path(original: Function) -> Function:
 
 @guarded(None)
 def _entered(scope: Scope, match: Any) -> None:
-    request = scope.get(REQUEST_KEY)
-    if isinstance(request, UsageRequest):
+    request = observed(scope)
+    if request is not None:
         request.entered(match.pattern.decode().removesuffix("/*"), routes=hasattr(match.handler, "router"))
 
 
@@ -89,26 +88,24 @@ def _close(original: Function) -> Function:
 @guarded(None)
 def _closing() -> None:
     """A WebSocket is closed: by BlackSheep, if it has caught what the application did not."""
-    error, place = sys.exception(), current()
+    error, request = sys.exception(), current_request()
     caught_by = error.__traceback__ if error is not None else None
-    if error is None or caught_by is None or place is None:
+    if error is None or caught_by is None or request is None:
         return
-    if caught_by.tb_frame.f_code.co_name == "_handle_websocket":
-        request = place.scope
-        if not isinstance(request, UsageRequest):
-            return
-        if isinstance(error, sys.modules["blacksheep.exceptions"].HTTPException):  # as where no route matches
-            request.reason = request.reason or reason_of(
-                status=error.status, method="GET", has_route=request.found, is_preflight=False
-            )
-        else:
-            request.failed(error)
+    if caught_by.tb_frame.f_code.co_name != "_handle_websocket":
+        return
+    if isinstance(error, sys.modules["blacksheep.exceptions"].HTTPException):  # as where no route matches
+        request.reason = request.reason or reason_of(
+            status=error.status, method="GET", has_route=request.found, is_preflight=False
+        )
+    else:
+        request.failed(error)
 
 
 @guarded(None)
 def _failed(scope: Any, error: BaseException) -> None:
-    request = None if scope is None else scope.get(REQUEST_KEY)
-    if isinstance(request, UsageRequest):
+    request = observed(scope)
+    if request is not None:
         request.failed(error)
 
 

@@ -23,11 +23,15 @@ _BRIDGED: Final = "wsgi_environ"
 """Where a scope holds the environ that a2wsgi has made it of."""
 
 
+def observed(carrier: Mapping[str, Any] | None) -> UsageRequest | None:
+    """The request that a scope or an environ is of. None: it is not observed, or there is no carrier."""
+    request = carrier.get(REQUEST_KEY) if carrier is not None else None
+    return request if isinstance(request, UsageRequest) else None
+
+
 def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
     """The observed request that ``carrier`` is made of by a bridge, in either direction. None: it is one of its own."""
-    around = carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED)
-    request = around.get(REQUEST_KEY) if around else None
-    return request if isinstance(request, UsageRequest) else None
+    return observed(carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED))
 
 
 def reached(carrier: Mapping[str, Any]) -> None:
@@ -36,8 +40,8 @@ def reached(carrier: Mapping[str, Any]) -> None:
 
     Not what a route makes of it, to ask the application for something else: that may be in somebody else's name.
     """
-    request = carrier[REQUEST_KEY]
-    if isinstance(request, UsageRequest) and request.closed_at is None and request.route is None:
+    request = observed(carrier)
+    if request is not None and request.closed_at is None and request.route is None:
         request.carrier = carrier
 
 

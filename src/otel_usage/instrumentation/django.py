@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..guard import guarded
 from ..request import UsageRequest
 from .asgi import entry as asgi_entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .hooks import Function, Hook
 from .wsgi import entry as wsgi_entry
 
@@ -77,8 +77,7 @@ def _failed(django_request: Any, exc_info: Any) -> None:
 def _observed(django_request: Any) -> UsageRequest | None:
     """The request as it is observed. None: it is not, as one that Django's test client has made."""
     scope = getattr(django_request, "scope", None)
-    request = (django_request.META if scope is None else scope).get(REQUEST_KEY)
-    return request if isinstance(request, UsageRequest) else None
+    return observed(django_request.META if scope is None else scope)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..guard import guarded
 from ..request import UsageRequest
 from .asgi import entry as asgi_entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .hooks import Function, Hook
 from .wsgi import Environ, StartResponse
 from .wsgi import entry as wsgi_entry
@@ -89,8 +89,7 @@ def _failed(app: Any, falcon_request: Any, error: Exception) -> None:
 
 def _observed(falcon_request: Any) -> UsageRequest | None:
     scope = getattr(falcon_request, "scope", None)
-    request = (falcon_request.env if scope is None else scope).get(REQUEST_KEY)
-    return request if isinstance(request, UsageRequest) else None
+    return observed(falcon_request.env if scope is None else scope)
 
 
 TESTED: Final = {"falcon": "4.4"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..guard import guarded
-from ..request import UsageRequest
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .hooks import Function, Hook
 from .wsgi import entry
 
@@ -23,8 +22,8 @@ def _dispatch(original: Function) -> Function:
 def _matched() -> None:
     from flask import request as flask_request  # loaded by now: the hook waits for the application to import it
 
-    request, rule = flask_request.environ.get(REQUEST_KEY), flask_request.url_rule
-    if isinstance(request, UsageRequest) and rule is not None:
+    request, rule = observed(flask_request.environ), flask_request.url_rule
+    if request is not None and rule is not None:
         request.matched(rule.rule)
 
 
@@ -40,9 +39,9 @@ def _handle_exception(original: Function) -> Function:
 def _failed(arguments: tuple[Any, ...]) -> None:
     from flask import request as flask_request  # as above
 
-    request = flask_request.environ.get(REQUEST_KEY)
+    request = observed(flask_request.environ)
     error = next(argument for argument in arguments if isinstance(argument, BaseException))
-    if isinstance(request, UsageRequest):
+    if request is not None:
         request.failed(error)
 
 

@@ -21,7 +21,7 @@ from ..attempt import UpstreamAttempt, UpstreamNaming
 from ..guard import guarded
 from .calls import attempted, listening
 from .grpc_words import BAGGAGE, http_status, place_of, status_name, values_of, with_baggage
-from .hooks import Function, Hook
+from .hooks import Function, Hook, Layer
 from .threads import carried
 
 Transform = Callable[[Any], Any]
@@ -173,42 +173,26 @@ def _carrying(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any,
     return args, kwargs
 
 
-def _blocking(original: Function) -> Function:
-    """Around a method that waits for the answer."""
+def _around(then: Callable[[_Call, Any], None]) -> Layer:
+    """The layer of a method that makes a call. ``then`` is told of the call, and of what the method has returned."""
 
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        prepared = _prepared(self, args, kwargs)
-        if prepared is None:
-            return original(self, *args, **kwargs)
-        attempt, counting, args, kwargs = prepared
-        try:
-            answer = original(counting, *args, **kwargs)
-        except BaseException as error:
-            attempt.broken(error)
-            raise
-        attempt.ended("OK")
-        return answer
+    def layer(original: Function) -> Function:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            prepared = _prepared(self, args, kwargs)
+            if prepared is None:
+                return original(self, *args, **kwargs)
+            attempt, counting, args, kwargs = prepared
+            try:
+                returned = original(counting, *args, **kwargs)
+            except BaseException as error:
+                attempt.broken(error)
+                raise
+            then(attempt, returned)
+            return returned
 
-    return call
+        return call
 
-
-def _handing_out(original: Function) -> Function:
-    """Around a method that returns at once what the answer is read from."""
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        prepared = _prepared(self, args, kwargs)
-        if prepared is None:
-            return original(self, *args, **kwargs)
-        attempt, counting, args, kwargs = prepared
-        try:
-            rendezvous = original(counting, *args, **kwargs)
-        except BaseException as error:
-            attempt.broken(error)
-            raise
-        _follow(attempt, rendezvous)
-        return rendezvous
-
-    return call
+    return layer
 
 
 @guarded(None)
@@ -289,14 +273,19 @@ def _follow_async(call: _Call, core: Any) -> None:
 
 TESTED: Final = {"grpcio": "1.85"}
 
+_waiting: Final = _around(lambda call, _: call.ended("OK"))
+"""For a method that waits for the answer."""
+_handing_out: Final = _around(_follow)
+"""For one that returns at once what the answer is read from."""
+
 _SYNC: Final = (
-    ("_UnaryUnaryMultiCallable.__call__", _blocking),
-    ("_UnaryUnaryMultiCallable.with_call", _blocking),
+    ("_UnaryUnaryMultiCallable.__call__", _waiting),
+    ("_UnaryUnaryMultiCallable.with_call", _waiting),
     ("_UnaryUnaryMultiCallable.future", _handing_out),
     ("_UnaryStreamMultiCallable.__call__", _handing_out),
     ("_SingleThreadedUnaryStreamMultiCallable.__call__", _handing_out),
-    ("_StreamUnaryMultiCallable.__call__", _blocking),
-    ("_StreamUnaryMultiCallable.with_call", _blocking),
+    ("_StreamUnaryMultiCallable.__call__", _waiting),
+    ("_StreamUnaryMultiCallable.with_call", _waiting),
     ("_StreamUnaryMultiCallable.future", _handing_out),
     ("_StreamStreamMultiCallable.__call__", _handing_out),
 )

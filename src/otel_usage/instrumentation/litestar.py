@@ -10,11 +10,10 @@ import sys
 from typing import Any, Final
 
 from ..guard import guarded
-from ..request import UsageRequest
+from ..request import UsageRequest, current_request
 from ..request_facts import reason_of
-from ..scope import current
 from .asgi import entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 
@@ -29,15 +28,15 @@ def _router(original: Function) -> Function:
 
 @guarded(None)
 def _routed(router: Any, scope: Scope) -> None:
-    request = scope.get(REQUEST_KEY)
-    if not isinstance(request, UsageRequest):
+    request = observed(scope)
+    if request is None:
         return
     path, root = scope["path"], scope.get("root_path", "")
-    path = _library("litestar.utils").normalize_path(path.split(root, maxsplit=1)[-1] if root else path)
+    path = sys.modules["litestar.utils"].normalize_path(path.split(root, maxsplit=1)[-1] if root else path)
     try:
         # With the arguments that the router gives itself: it remembers its answers by them.
         _, handler, rest, _, template = router.handle_routing(path=path, method=scope.get("method"))
-    except _library("litestar.exceptions").LitestarException:  # it has no such route, or not for this method
+    except sys.modules["litestar.exceptions"].LitestarException:  # it has no such route, or not for this method
         return
     if getattr(handler, "is_mount", False):
         request.entered(path.removesuffix(rest.strip("/")).rstrip("/"), routes=False)
@@ -60,10 +59,10 @@ def _answered(app: Any, scope: Scope, error: Exception) -> None:
     """An exception is answered by the handler for it. That for every exception handles none in particular."""
     handler = scope.get("route_handler")
     handlers = app.exception_handlers if handler is None else handler.resolve_exception_handlers()
-    if not isinstance(error, _library("litestar.exceptions").HTTPException) and not any(
+    if not isinstance(error, sys.modules["litestar.exceptions"].HTTPException) and not any(
         each in handlers for each in type(error).__mro__ if each is not Exception
     ):
-        _failed(scope.get(REQUEST_KEY), error)
+        _failed(observed(scope), error)
 
 
 def _handle_websocket_exception(original: Function) -> Function:
@@ -77,9 +76,8 @@ def _handle_websocket_exception(original: Function) -> Function:
 @guarded(None)
 def _closed(error: Exception) -> None:
     """A WebSocket is closed because of an exception, with a code that says little."""
-    place, exceptions = current(), _library("litestar.exceptions")
-    request = None if place is None else place.scope
-    if isinstance(request, UsageRequest) and isinstance(error, exceptions.HTTPException):
+    request, exceptions = current_request(), sys.modules["litestar.exceptions"]
+    if request is not None and isinstance(error, exceptions.HTTPException):
         request.reason = request.reason or reason_of(
             status=error.status_code, method="GET", has_route=request.found, is_preflight=False
         )
@@ -92,7 +90,7 @@ def _handling(original: Function) -> Function:
         try:
             await original(self, scope, receive, send)
         except Exception as error:
-            _failed(scope.get(REQUEST_KEY), _within(error))
+            _failed(observed(scope), _within(error))
             raise
 
     return call
@@ -109,14 +107,9 @@ def _within(error: BaseException) -> BaseException:
 
 
 @guarded(None)
-def _failed(request: Any, error: BaseException) -> None:
-    if isinstance(request, UsageRequest):
+def _failed(request: UsageRequest | None, error: BaseException) -> None:
+    if request is not None:
         request.failed(error)
-
-
-def _library(module: str) -> Any:
-    """A module of the library, which the application has imported."""
-    return sys.modules[module]
 
 
 TESTED: Final = {"litestar": "2.25"}

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..guard import guarded
 from ..request import UsageRequest
 from .asgi import entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .hooks import Function, Hook
 
 
@@ -68,8 +68,7 @@ def _failed(context: str, error: Exception) -> None:
 def _served(context: str) -> tuple[Any, UsageRequest | None]:
     """Quart's request or WebSocket, of which a context is current, and ours. None: it is not observed."""
     connection = getattr(sys.modules["quart.globals"], context).request_websocket
-    request = connection.scope.get(REQUEST_KEY)
-    return connection, request if isinstance(request, UsageRequest) else None
+    return connection, observed(connection.scope)
 
 
 TESTED: Final = {"quart": "0.22"}

@@ -27,9 +27,8 @@ from re import compile as pattern
 from typing import Any, Final
 
 from ..guard import guarded, report
-from ..request import UsageRequest
+from ..request import UsageRequest, current_request
 from ..runtime import active
-from ..scope import current
 from .asgi import entry
 from .hooks import Function, Hook
 from .own_servers import Asked, peer_of, received, scope_of
@@ -173,7 +172,7 @@ def _get(original: Function) -> Function:
 
 @guarded(None)
 def _matched(route: Any) -> None:
-    request = _request_here()
+    request = current_request()
     if request is not None and not request.found:  # an application may ask the router, too, later
         request.matched(_template(route.parts))
 
@@ -188,12 +187,6 @@ def _template(parts: tuple[str, ...]) -> str:
     return "/" + "/".join(part if _TYPED.fullmatch(part) else _NAMED.sub(r"<\1>", part) for part in parts)
 
 
-def _request_here() -> UsageRequest | None:
-    here = current()
-    scope = here.scope if here is not None else None
-    return scope if isinstance(scope, UsageRequest) else None
-
-
 def _lookup(original: Function) -> Function:
     def lookup(self: Any, exception: Any, route_name: Any = None) -> Any:
         handler = original(self, exception, route_name)
@@ -206,7 +199,7 @@ def _lookup(original: Function) -> Function:
 @guarded(None)
 def _raised(error: BaseException, *, handled: bool) -> None:
     """An exception, for which the application has a handler, or not. It is of no use where a response has begun."""
-    request = _request_here()
+    request = current_request()
     if request is None or not isinstance(error, Exception):
         return
     handled = handled or isinstance(error, sys.modules["sanic.exceptions"].SanicException)
@@ -227,7 +220,7 @@ def _telling(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[
     """A handler of a WebSocket, on a task of its own. Sanic logs what it raises, and closes as if all were well."""
 
     async def handle(*args: Any, **kwargs: Any) -> Any:
-        request = _request_here()
+        request = current_request()
         if request is None:
             return await handler(*args, **kwargs)
         request.works_here()

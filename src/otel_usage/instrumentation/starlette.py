@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..guard import guarded, report
-from ..request import UsageRequest
 from .asgi import entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 
@@ -49,8 +48,8 @@ _NOTHING: Final[dict[str, Any]] = {}
 
 def _chosen(route: Any, scope: Scope) -> None:
     try:
-        request = scope.get(REQUEST_KEY)
-        if isinstance(request, UsageRequest):
+        request = observed(scope)
+        if request is not None:
             request.works_here()  # a task of its own, beneath Starlette's BaseHTTPMiddleware
             request.matched(route.path_format)
     except Exception as error:
@@ -67,8 +66,8 @@ def _mount(original: Function) -> Function:
 
 @guarded(None)
 def _entered(mount: Any, scope: Scope) -> None:
-    request = scope.get(REQUEST_KEY)
-    if isinstance(request, UsageRequest):
+    request = observed(scope)
+    if request is not None:
         request.entered(mount.path_format.removesuffix("/{path}"), routes=bool(mount.routes))
 
 

@@ -16,10 +16,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..guard import guarded
-from ..request import UsageRequest
-from ..scope import current
+from ..request import current_request
 from .asgi import entry
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .exchange import Receive, Scope, Send
 from .hooks import Function, Hook
 
@@ -35,8 +34,8 @@ def _entry(original: Function) -> Function:
 @guarded(None)
 def _matched(scope: Scope) -> None:
     """It has no routes: where it is mounted, the mount is the route."""
-    request = scope.get(REQUEST_KEY)
-    if isinstance(request, UsageRequest) and request.route is None and request.mounted:
+    request = observed(scope)
+    if request is not None and request.route is None and request.mounted:
         request.matched("")
 
 
@@ -50,7 +49,7 @@ def _parse(original: Function) -> Function:
 
 @guarded(None)
 def _asked(context: Any) -> None:
-    request = _request()
+    request = current_request()
     if request is not None:
         name = context.operation_name  # as the client's JSON has it, of any type
         request.asked_for(name if isinstance(name, str) else None)
@@ -76,9 +75,10 @@ def _executing(original: Function) -> Function:
 
 @guarded(None)
 def _executed(result: Any) -> None:
-    request = _request()
+    request = current_request()
     results = result if isinstance(result, list) else [result]
-    if request is None or not all(isinstance(each, _library("strawberry.types").ExecutionResult) for each in results):
+    kind = sys.modules["strawberry.types"].ExecutionResult
+    if request is None or not all(isinstance(each, kind) for each in results):
         return
     errors = [error for each in results for error in each.errors or ()]
     raised = next(filter(None, map(_raised, errors)), None)
@@ -102,21 +102,10 @@ def _reason(errors: Iterable[Any], raised: BaseException | None) -> str:
 
 def _raised(error: Any) -> BaseException | None:
     """What a resolver raised. None: it is an error of GraphQL's own, such as applications raise to say something."""
-    found, kind = error, _library("graphql").GraphQLError
+    found, kind = error, sys.modules["graphql"].GraphQLError
     while isinstance(found, kind):
         found = found.original_error
     return found if isinstance(found, BaseException) else None
-
-
-def _request() -> UsageRequest | None:
-    place = current()
-    request = None if place is None else place.scope
-    return request if isinstance(request, UsageRequest) else None
-
-
-def _library(module: str) -> Any:
-    """A module that the application has imported."""
-    return sys.modules[module]
 
 
 TESTED: Final = {"strawberry-graphql": "0.341"}

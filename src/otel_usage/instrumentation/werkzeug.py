@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..guard import guarded
-from ..request import UsageRequest
-from .carrier import REQUEST_KEY
+from .carrier import observed
 from .hooks import Function, Hook
 from .wsgi import Environ, StartResponse, entry
 
@@ -25,8 +24,8 @@ def _dispatching(original: Function) -> Function:
 
 @guarded(None)
 def _entered(mounts: Any, environ: Environ) -> None:
-    request = environ.get(REQUEST_KEY)
-    if not isinstance(request, UsageRequest) or not isinstance(mounts, dict):  # any other may have all there is
+    request = observed(environ)
+    if request is None or not isinstance(mounts, dict):  # any other may have all there is
         return
     prefix = environ.get("PATH_INFO", "")
     while "/" in prefix and prefix not in mounts:

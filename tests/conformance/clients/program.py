@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import inspect
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -33,8 +34,9 @@ FORGED: Final = "usage.customer.id=somebody-else"
 """A member that is ours, as an application may have copied it from somewhere."""
 
 
-class Calls:
-    """The calls of one library. Each may be a coroutine function. A case that needs one that is not there is not run.
+class Calls(ABC):
+    """The calls of one library. Each may be a coroutine function. A case that needs one that is not there is declared
+    as one that the client cannot do.
 
     Each raises as its library does, and a status is not made an error: the case says what is expected.
     """
@@ -45,31 +47,31 @@ class Calls:
     def __init__(self, retry: tuple[int, ...] = (503,)) -> None:
         self.retry = retry
 
-    def open(self) -> Any:
+    def open(self) -> Any:  # noqa: B027  # some need nothing
         """Make what calls are made with, such as a session, before anything else."""
 
-    def close(self) -> Any:
+    def close(self) -> Any:  # noqa: B027  # as above
         """Close it."""
 
+    @abstractmethod
     def call(self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
         """Make a call, following redirects, and read the answer to its end. Returns its status."""
-        raise NotImplementedError
 
     def send_parts(self, url: str, parts: Iterator[bytes]) -> Any:
         """POST a body that comes in parts."""
-        raise NotImplementedError
+        raise AssertionError("post_streamed is to be declared as a case that cannot be done")
 
+    @abstractmethod
     def read_parts(self, url: str) -> Any:
         """GET an answer and read it part by part, to its end. Returns how many bytes there were."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_up(self, url: str) -> Any:
         """GET an answer, read a part of it, and close it."""
-        raise NotImplementedError
 
     def retrying(self, url: str) -> Any:
         """GET with the library's own retries of a 503, twice at most. Returns the status."""
-        raise NotImplementedError
+        raise AssertionError("retries is to be declared as a case that cannot be done")
 
 
 class Run:
