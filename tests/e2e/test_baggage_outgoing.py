@@ -268,8 +268,15 @@ def test_the_request_that_the_application_holds_never_shows_the_customer(
     assert CUSTOMER not in str(held[0].headers.raw)
 
 
+def _shared(url: str, headers: dict[str, str] | None = None) -> httpx.Request:
+    """A request that several threads send. It has time limits: a client looks whether a request has them and then adds
+    its own, which two threads do at the same time.
+    """
+    return httpx.Request("GET", url, headers=headers, extensions={"timeout": httpx.Timeout(5).as_dict()})
+
+
 def test_the_same_request_sent_by_many_threads_at_once_never_shows_the_customer(trusting: None, ours: Mirror) -> None:
-    request = httpx.Request("GET", ours.url, headers={"baggage": "team=blue"})
+    request = _shared(ours.url, {"baggage": "team=blue"})
     with httpx.Client() as client:
 
         def send() -> None:
@@ -285,7 +292,7 @@ def test_the_same_request_sent_by_many_threads_at_once_never_shows_the_customer(
 
 
 def test_each_sender_of_one_request_tells_its_own_customer(trusting: None, ours: Mirror) -> None:
-    request = httpx.Request("GET", ours.url)
+    request = _shared(ours.url)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # so that the threads come between each other's steps
     try:
