@@ -10,5 +10,6 @@ from .choices import Choices
 
 BLOCKS: Final[Mapping[str, Callable[[Choices], Iterable[str]]]] = {
     "allowlist": allowlist.processors,
+    "allowlist_order": allowlist.order,
 }
 """By the name that stands between two ``@`` on a line of its own. The block takes that line's indentation."""
