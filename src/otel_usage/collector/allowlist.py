@@ -138,7 +138,7 @@ def _redaction(choices: Choices) -> list[str]:
         "  # One of a list, or a number: there is nothing to search.",
         "  ignored_keys:",
         *items((a.key for a in leaving if not searched(a)), 4),
-        "  # Too short for a secret, and without a mark that short ones have.",
+        "  # No such thing can be in these: they are not searched.",
         "  allowed_values:",
         *items([HARMLESS], 4),
         "  blocked_values:",

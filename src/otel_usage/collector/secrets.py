@@ -107,5 +107,9 @@ def patterns(*, email_addresses: bool) -> list[str]:
     return found if email_addresses else [*found, _EMAIL]
 
 
-HARMLESS: Final = r"^[A-Za-z0-9_./{}-]{0,12}$"
-"""Too short to be a secret, and without a mark that short ones have: it is not searched for one."""
+HARMLESS: Final = (
+    r"^(?:[A-Za-z0-9_./{}-]{0,12}"  # too short for a secret, and without the marks that short ones have
+    r"|[0-9a-f]{16}|[0-9a-f]{32}|[a-z0-9_-]{1,16}:[0-9a-f]{32}"  # ids and keyed hashes
+    r"|[a-z]{1,16}(?:\.[a-z]{1,16}){1,5}|(?:/(?:[a-z]{1,16}|v[0-9]|\{[a-z_]{1,16}\})){1,8})$"  # hosts and routes
+)
+"""Values that hold none of it, as most do: they are not searched, which costs more than all else that is done here."""
