@@ -27,7 +27,6 @@ _FORBIDDEN: Final[Mapping[re.Pattern[str], str]] = {TEMPLATE: _NO_TEMPLATE, SEGM
 
 _PART_REDACTED: Final = r"^[\w.:/+=%$<>*-]*(?:\[redacted\]|\*{4})[\w.:/+=%$<>\[\]*-]*$"
 """What the service, or a Collector before this one, has made of a value of another form."""
-assert REDACTED == "[redacted]"
 
 _IS: Final[Mapping[ValueType, str]] = {
     ValueType.STRING: "IsString", ValueType.INT: "IsInt", ValueType.DOUBLE: "IsDouble", ValueType.BOOLEAN: "IsBool",
