@@ -34,3 +34,7 @@ class QueryError(LocalError):
 
 class QueryTimeoutError(QueryError):
     """A query took too long, and was stopped."""
+
+
+class RecipeError(LocalError):
+    """There is no such recipe, or a value of one of its parameters is missing or wrong."""
