@@ -109,6 +109,20 @@ def test_a_key_is_seen_however_it_is_written(text: str) -> None:
     assert with_columns(f"x | where {text} == 'a'") == "x | where ['attributes.custom.usage.customer.id'] == 'a'"
 
 
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("tolong(['attributes.custom']['usage.tier'])", "['attributes.custom.usage.tier']"),
+        ("tolong( ['attributes.custom']['usage.quantity'] )", "tolong( ['attributes.custom.usage.quantity'] )"),
+        ("tolong(['attributes.custom']['own'])", "tolong(['attributes.custom.others']['own'])"),
+        ("tolong(['attributes.custom']['usage.tier'] + 1)", "tolong(['attributes.custom.usage.tier'] + 1)"),
+        ("tostring(['attributes.custom']['usage.tier'])", "tostring(['attributes.custom.usage.tier'])"),
+    ],
+)
+def test_a_column_of_whole_numbers_is_not_converted_to_them(text: str, becomes: str) -> None:
+    assert with_columns(f"x | extend y = {text}") == f"x | extend y = {becomes}"
+
+
 def test_the_time_is_the_callers_or_the_clocks(store: UsageStore) -> None:
     moment = datetime.fromtimestamp(START / 1e9 + 60, UTC)
     assert run_apl(store, "['api_usage'] | where _time > ago(1h) | count", now=moment).rows == ((3,),)

@@ -141,7 +141,7 @@ OPERATORS: Final = frozenset(
 FUNCTIONS: Final = frozenset(
     {"abs", "ago", "bin", "case", "coalesce", "iff", "isempty", "isnotempty", "isnull", "not"}
 ) | {
-    *("round", "tolong", "tostring", "arg_max", "count", "countif", "percentile", "sum", "sumif"),
+    *("array_length", "round", "tolong", "tostring", "arg_max", "count", "countif", "percentile", "sum", "sumif"),
 }
 STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"')
 

@@ -47,6 +47,8 @@ class Kind:
     """The value of a text. Raises ValueError, which says what is accepted."""
     render: Callable[[Any], Mapping[str, str]]
     """The texts that are put into the query, by the names of their places."""
+    reach: Callable[[Any], timedelta] = lambda _: timedelta()
+    """How far back a query looks for a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,10 @@ class Parameter:
     def render(self, value: Any) -> Mapping[str, str]:
         """What is put into the query for a value that :meth:`parse` has returned."""
         return KINDS[self.name].render(value)
+
+    def reach(self, value: Any) -> timedelta:
+        """How far back the query looks for it."""
+        return KINDS[self.name].reach(value)
 
 
 def age(text: str) -> timedelta:
@@ -210,9 +216,17 @@ def _render_week_window(window: timedelta) -> Mapping[str, str]:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "window": Kind("how far back: a number and `s`, `m`, `h` or `d`", age, lambda value: {"window": timespan(value)}),
+    "window": Kind(
+        "how far back: a number and `s`, `m`, `h` or `d`",
+        age,
+        lambda value: {"window": timespan(value)},
+        lambda value: value,
+    ),
     "week_window": Kind(
-        "how far back, up to `7d`; it is compared with as long a time a week earlier", _week_window, _render_week_window
+        "how far back, up to `7d`; it is compared with as long a time a week earlier",
+        _week_window,
+        _render_week_window,
+        lambda value: value + _WEEK,
     ),
     "customer": Kind("only this customer", _text, lambda value: {"customer": literal(value)}),
     "limit": Kind(f"rows at most, up to {_MOST_ROWS:,}", _count, lambda value: {"limit": str(value)}),

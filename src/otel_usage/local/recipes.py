@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -78,6 +79,10 @@ class Recipe:
             if value is None and known[name].required:
                 raise RecipeError(f"{self.name} needs --param {name}=…: {known[name].doc}")
         return values
+
+    def reach(self, values: Mapping[str, Any]) -> timedelta:
+        """How far back the query looks."""
+        return max(p.reach(values[p.name]) for p in self.parameters)
 
     def apl(self, values: Mapping[str, Any], *, dataset: str = TABLE, repeated: bool = True) -> str:
         """The query.

@@ -6,7 +6,7 @@
 // parameter: limit = 50
 ['{dataset}']
 | where _time >= ago({window})
-| where ['attributes.custom']['usage.kind'] in ("request", "custom")
+| where ['attributes.custom']['usage.kind'] in ("request", "custom") and array_length(events) > 0
 | summarize arg_max(_time, events) by trace_id, span_id // each span once
 | mv-expand events
 | where tostring(events['name']) == "usage.cache"

@@ -13,7 +13,7 @@
 | where ['attributes.custom']['usage.customer.id'] == {customer}
 | extend id = tostring(['attributes.custom']['usage.customer.id']), record = tostring(['attributes.custom']['usage.kind'])
 | extend model = tostring(['attributes.gen_ai.request.model']), provider = tostring(['attributes.custom']['usage.provider'])
-| extend tokens_in = coalesce(tolong(['attributes.gen_ai.usage.input_tokens']), 0), tokens_out = coalesce(tolong(['attributes.gen_ai.usage.output_tokens']), 0)
+| extend tokens_in = coalesce(['attributes.gen_ai.usage.input_tokens'], 0), tokens_out = coalesce(['attributes.gen_ai.usage.output_tokens'], 0)
 | summarize arg_max(_time, id, record, model, provider, tokens_in, tokens_out) by trace_id, span_id // each span once
 | summarize attempts = count(), tokens_in = sum(tokens_in), tokens_out = sum(tokens_out) by id, record, model, provider
 | extend model_cost = iff(record == "llm", (tokens_in * {input_price} + tokens_out * {output_price}) / 1000000.0, 0.0)

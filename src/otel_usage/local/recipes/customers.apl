@@ -10,7 +10,7 @@
 | where ['attributes.custom']['usage.kind'] == "request"
 | where ['attributes.custom']['usage.customer.id'] == {customer}
 | extend id = tostring(['attributes.custom']['usage.customer.id']), tier = tolong(['attributes.custom']['usage.tier'])
-| extend reason = tostring(['attributes.custom']['usage.reason']), bytes = tolong(['attributes.http.response.body.size'])
+| extend reason = tostring(['attributes.custom']['usage.reason']), bytes = ['attributes.http.response.body.size']
 | extend failed = error == true or coalesce(['attributes.http.response.status_code'], 0) >= 400 or isnotempty(['attributes.error.type'])
 | summarize arg_max(_time, id, tier, reason, bytes, failed) by trace_id, span_id // each span once
 | extend customer = case(isnotempty(id), id, tier == 0, "(anonymous)", "(unidentified)")

@@ -16,7 +16,7 @@
 | extend record = tostring(['attributes.custom']['usage.kind']), customer = tostring(['attributes.custom']['usage.customer.id']), ms = duration / 1ms
 | extend provider = tostring(['attributes.custom']['usage.provider']), operation = tostring(['attributes.custom']['usage.operation'])
 | extend reason = tostring(['attributes.custom']['usage.reason']), model = tostring(['attributes.gen_ai.request.model'])
-| extend status = tolong(['attributes.http.response.status_code']), error_type = tostring(['attributes.error.type']), service = tostring(['service.name'])
+| extend status = ['attributes.http.response.status_code'], error_type = tostring(['attributes.error.type']), service = tostring(['service.name'])
 | summarize arg_max(_time, service, record, name, customer, provider, operation, model, status, reason, error_type, ms, parent_span_id) by trace_id, span_id // each span once
 | order by _time asc, span_id asc
 | project _time, ms, service, record, name, customer, provider, operation, model, status, reason, error_type, trace_id, span_id, parent_span_id

@@ -10,7 +10,7 @@
 | where ['attributes.custom']['usage.kind'] == "llm"
 | where ['attributes.custom']['usage.customer.id'] == {customer}
 | extend id = tostring(['attributes.custom']['usage.customer.id']), named = tostring(['attributes.gen_ai.request.model'])
-| extend tokens_in = coalesce(tolong(['attributes.gen_ai.usage.input_tokens']), 0), tokens_out = coalesce(tolong(['attributes.gen_ai.usage.output_tokens']), 0)
+| extend tokens_in = coalesce(['attributes.gen_ai.usage.input_tokens'], 0), tokens_out = coalesce(['attributes.gen_ai.usage.output_tokens'], 0)
 | extend answered = tostring(['attributes.custom']['usage.reason']) == "ok", fallback = tolong(['attributes.custom']['usage.llm.fallback_index'])
 | summarize arg_max(_time, id, named, tokens_in, tokens_out, answered, fallback) by trace_id, span_id // each span once
 | extend customer = iff(isempty(id), "(unidentified)", id), model = iff(isempty(named), "(none)", named)

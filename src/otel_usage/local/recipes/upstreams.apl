@@ -10,7 +10,7 @@
 | where ['attributes.custom']['usage.kind'] == "upstream"
 | where ['attributes.custom']['usage.customer.id'] == {customer}
 | extend id = tostring(['attributes.custom']['usage.customer.id']), named = tostring(['attributes.custom']['usage.provider'])
-| extend bytes = tolong(['attributes.http.response.body.size']), resend = tolong(['attributes.http.request.resend_count']), ms = duration / 1ms
+| extend bytes = ['attributes.http.response.body.size'], resend = ['attributes.http.request.resend_count'], ms = duration / 1ms
 | extend failed = error == true or coalesce(['attributes.http.response.status_code'], 0) >= 400 or isnotempty(['attributes.error.type'])
 | summarize arg_max(_time, id, named, bytes, resend, ms, failed) by trace_id, span_id // each span once
 | extend customer = iff(isempty(id), "(unidentified)", id), provider = iff(isempty(named), "(none)", named)
