@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .command import CommandError
+from .command import CommandError, age
 from .serve import TOKEN_VARIABLE
-from .served import add_place, age, check_endpoint, of_file_or_server
+from .served import add_place, check_endpoint, of_file_or_server
 
 if TYPE_CHECKING:
     from ..local.answers import Answer

@@ -7,9 +7,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from .command import CommandError
+from .command import CommandError, age
 from .serve import TOKEN_VARIABLE
-from .served import add_place, age, of_file_or_server
+from .served import add_place, of_file_or_server
 
 if TYPE_CHECKING:
     from ..local.report import UsageReport

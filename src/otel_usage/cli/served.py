@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from .command import CommandError
-from .serve import DEFAULT_DB, DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
+from .command import DEFAULT_DB, CommandError
+from .serve import DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from ..local.store import UsageStore
@@ -78,13 +77,3 @@ def check_endpoint(text: str, token: str | None, variable: str) -> None:
         raise CommandError(f"--endpoint is {text!r}; it takes an http:// or https:// URL, such as {DEFAULT_ENDPOINT}")
     if token and url.scheme == "http" and not is_loopback(url.hostname):
         raise CommandError(f"{text} would be sent the token of {variable} in the clear: use https://")
-
-
-def age(text: str) -> timedelta:
-    """The type of an option that takes `30s`, `15m`, `1h` or `7d`."""
-    from ..local.parameters import age as parse
-
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

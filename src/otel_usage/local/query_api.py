@@ -126,6 +126,7 @@ def _cause(error: Exception) -> str:
 
     causes = {
         urllib3.exceptions.NameResolutionError: "its name is not known",
+        urllib3.exceptions.NewConnectionError: "it cannot be reached",  # which is a timeout, too, to urllib3
         urllib3.exceptions.TimeoutError: "it took too long",
         urllib3.exceptions.SSLError: "its certificate is not trusted",
     }

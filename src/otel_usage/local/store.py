@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +55,9 @@ _SETTINGS: Final = {
     "autoload_known_extensions": "false",
 }
 _NANOSECONDS: Final = 1000
+_CLOSE_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.02
+_LOG: Final = logging.getLogger(__name__)
 
 
 class UsageStore:
@@ -73,6 +79,7 @@ class UsageStore:
         """
         self.path = str(path)
         self._lock = Lock()
+        self._reading: set[duckdb.DuckDBPyConnection] = set()
         self._duckdb = _import_duckdb()
         if must_exist and not Path(path).is_file():
             raise StoreMissingError(f"there is no file {self.path}: `otel-usage serve --db {self.path}` makes it")
@@ -139,32 +146,52 @@ class UsageStore:
             QueryError: DuckDB refused it.
             StoreError: the store is closed.
         """
-        try:
-            with self._lock:
-                cursor = self._connection.cursor()
-        except self._duckdb.Error as error:
-            raise StoreError(f"{self.path}: {_first_line(error)}") from error
-        timer = Timer(seconds, cursor.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            cursor.execute(sql, parameters or None)
-            columns = cursor.description or []
-            rows = cursor.fetchmany(max_rows + 1)
-        except self._duckdb.InterruptException as error:
-            raise QueryTimeoutError(f"the query was stopped after {seconds:g} s: ask for less") from error
-        except self._duckdb.Error as error:
-            raise QueryError(_first_line(error)) from error
-        finally:
-            timer.cancel()
-            cursor.close()
+        with self._cursor() as cursor:
+            timer = Timer(seconds, cursor.interrupt)
+            timer.daemon = True
+            timer.start()
+            try:
+                cursor.execute(sql, parameters or None)
+                columns = cursor.description or []
+                rows = cursor.fetchmany(max_rows + 1)
+            except self._duckdb.InterruptException as error:
+                raise QueryTimeoutError(f"the query was stopped: it may take {seconds:g} s, ask for less") from error
+            except self._duckdb.Error as error:
+                raise QueryError(_first_line(error)) from error
+            finally:
+                timer.cancel()
         names, types = zip(*((column[0], str(column[1])) for column in columns), strict=True)
         return Found(names, types, rows[:max_rows], len(rows) > max_rows)
 
-    def close(self) -> None:
-        """Write everything to the file and let go of it. May be called twice."""
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own, for what is not to hold up what is added."""
         with self._lock:
-            self._connection.close()
+            try:
+                cursor = self._connection.cursor()
+            except self._duckdb.Error as error:
+                raise StoreError(f"{self.path}: {_first_line(error)}") from error
+            self._reading.add(cursor)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            with self._lock:
+                self._reading.discard(cursor)
+
+    def close(self) -> None:
+        """Write everything to the file and let go of it, also of queries that still run. May be called twice."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        while time.monotonic() < deadline:
+            with self._lock:
+                if not self._reading:
+                    self._connection.close()
+                    return
+                # Again and again: an interruption is lost on a query that has not quite begun.
+                for cursor in self._reading:
+                    cursor.interrupt()
+            time.sleep(_POLL_SECONDS)
+        _LOG.error("%s was not closed in order: a query does not end", self.path)
 
     def __enter__(self) -> Self:
         return self
