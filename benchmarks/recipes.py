@@ -1,12 +1,14 @@
 """How long each recipe takes on a store of generated spans.
 
 ``python -m benchmarks.recipes --spans 10000000`` makes the store in a temporary folder, asks every recipe about all of
-it three times, and prints the fastest. Two of three spans are upstream or model calls.
+it three times, and prints the fastest. Two of three spans are upstream or model calls. ``--into-docs`` puts that into
+docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -15,11 +17,13 @@ from typing import Final
 
 import duckdb
 
+from benchmarks.environments import ROOT
 from otel_usage.local.apl import run_apl
 from otel_usage.local.columns import COLUMNS, quoted
 from otel_usage.local.layout import SPANS
 from otel_usage.local.recipes import Recipe, recipes
 from otel_usage.local.store import UsageStore
+from tests.pages import put_into
 
 _SLICE: Final = 500_000
 _DAYS: Final = 28
@@ -88,32 +92,41 @@ def fill(path: Path, total: int) -> None:
             )
 
 
-def seconds(store: UsageStore, asked: Recipe) -> tuple[float, int]:
-    """The fastest of three answers about the whole store, and its rows."""
+def seconds(store: UsageStore, asked: Recipe) -> float:
+    """The fastest of three answers about the whole store."""
     names = {parameter.name for parameter in asked.parameters}
     apl = asked.apl(asked.parse({key: each for key, each in _ASKED.items() if key in names}), repeated=False)
     took = []
     for _ in range(3):
         before = time.perf_counter()
-        rows = len(run_apl(store, apl).rows)
+        assert run_apl(store, apl).rows, asked.name
         took.append(time.perf_counter() - before)
-    return min(took), rows
+    return min(took)
 
 
-def main() -> None:
-    """Fill a store, ask, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spans", type=int, default=1_000_000)
-    spans = parser.parse_args().spans
+def table(spans: int) -> str:
+    """Fill a store, ask, and return what it took."""
     with tempfile.TemporaryDirectory(prefix="otel-usage-recipes-") as folder:
         path = Path(folder) / "usage.duckdb"
         fill(path, spans)
         with UsageStore(path) as store:
-            print(f"{store.count():,} spans, {path.stat().st_size / 1e6:,.0f} MB\n")
-            print("| recipe | seconds | rows |\n|---|---:|---:|")
-            for asked in recipes().values():
-                took, rows = seconds(store, asked)
-                print(f"| {asked.name} | {took:.2f} | {rows} |", flush=True)
+            size = path.stat().st_size / 1e6
+            lines = [f"{store.count():,} spans of four weeks in {size:,.0f} MB, on {os.cpu_count()} cores:", ""]
+            lines += ["| recipe | seconds |", "|---|---:|"]
+            lines += [f"| `{asked.name}` | {seconds(store, asked):.2f} |" for asked in recipes().values()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and print or keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spans", type=int, default=1_000_000)
+    parser.add_argument("--into-docs", action="store_true")
+    arguments = parser.parse_args()
+    measured = table(arguments.spans)
+    print(measured)
+    if arguments.into_docs:
+        put_into(ROOT / "docs" / "performance.md", "recipes", f"{measured}\n")
 
 
 if __name__ == "__main__":

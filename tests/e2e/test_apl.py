@@ -6,17 +6,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otel_usage.local.apl import MAX_APL, run_apl, translate, with_columns
 from otel_usage.local.columns import VISIBLE
 from otel_usage.local.errors import MissingExtraError, QueryError, QueryTimeoutError, StoreError
-from otel_usage.local.layout import VIEW_COLUMNS
+from otel_usage.local.layout import TABLE, VIEW_COLUMNS
 from otel_usage.local.otlp import ReceivedEvent
+from otel_usage.local.recipes import recipes
 from otel_usage.local.store import IN_MEMORY, UsageStore
 from tests.e2e.test_local_store_and_report import START, span
 
@@ -185,6 +189,26 @@ def test_a_query_that_takes_too_long_is_stopped_and_the_next_one_runs(store: Usa
     with pytest.raises(QueryTimeoutError, match=r"was stopped: it may take 0\.3 s"):
         run_apl(store, slow, seconds=0.3)
     assert run_apl(store, "['api_usage'] | count").rows == ((2993,),)
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1; DROP TABLE spans", "DROP TABLE spans", "DELETE FROM spans", "ATTACH ':memory:' AS x", ""]
+)
+def test_whatever_a_query_is_translated_to_it_only_reads(store: UsageStore, statement: str) -> None:
+    with pytest.raises(QueryError, match="only reads"):
+        store.read(statement, {}, max_rows=1, seconds=10)
+    assert store.count() == 3
+
+
+RECIPE_TEXTS = [each.template.replace("{dataset}", TABLE) for each in recipes().values()]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(RECIPE_TEXTS), st.integers(0, 600), st.integers(0, 40), st.text(max_size=12))
+def test_a_mangled_query_is_answered_or_refused_and_nothing_else(text: str, at: int, cut: int, put: str) -> None:
+    mangled = text[:at] + put + text[at + cut :]
+    with UsageStore(IN_MEMORY) as store, suppress(QueryError):
+        run_apl(store, mangled)
 
 
 def test_an_answer_says_that_it_is_not_the_whole(store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -432,6 +432,7 @@ def test_the_path_is_that_of_the_place() -> None:
         (json_response(404, {"code": 404, "message": "dataset not found"}), "no such dataset.*: dataset not found"),
         (json_response(400, {"message": "unknown\x1b[2J function"}), r"answered 400: unknown \[2J function"),
         (json_response(429, {"message": "rate limit exceeded"}), "too many queries.*: rate limit exceeded"),
+        (json_response(400, {"message": f"bad token {TOKEN}"}), r"bad token \[token\]"),
         (Response(302, {"Location": "http://127.0.0.1:1/"}), "answered 302"),
         (Response(502, {}, b"<html>"), "answered 502"),
         (Response(200, {}, b"not json"), "answered 200 and no table"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,6 +20,7 @@ from otel_usage.local.layout import SPANS
 from otel_usage.local.otlp import ReceivedSpan
 from otel_usage.local.parameters import KINDS, literal
 from otel_usage.local.recipes import ONCE, ChartKind, Recipe, read_recipe, recipe, recipes
+from otel_usage.local.recipes_page import markdown
 from otel_usage.local.store import IN_MEMORY, UsageStore
 from otel_usage.schema import BY_KEY
 from tests.usage_data import ANSWERS, CUSTOMERS, NOW, generated
@@ -324,3 +326,11 @@ def test_the_data_lacks_whatever_usage_may_lack() -> None:
     }.items():
         for key in keys:
             assert lacking(key, record) == {True, False}, key
+
+
+def test_the_page_of_the_documentation_is_made_of_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    assert page == markdown()
+    for each in recipes().values():
+        assert f"\n## {each.name}\n" in page
+        assert each.question in page

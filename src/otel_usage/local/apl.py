@@ -78,6 +78,8 @@ def translate(apl: str, now: datetime | None = None) -> Translation:
         raise QueryError(f"this is no query that is run locally: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise QueryError("the query is nested too deeply") from error
+    except Exception as error:  # the translator is young: what it stumbles over is the query's fault to whoever asks
+        raise QueryError(f"this is no query that can be translated ({type(error).__name__})") from error
     return Translation(str(sql), dict(sql.parameters))
 
 

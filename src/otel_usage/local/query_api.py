@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ..redaction import redact
 from .answers import Answer
 from .apl import run_apl
 from .errors import LocalError, MissingExtraError, QueryError, QueryTimeoutError
@@ -87,7 +88,7 @@ def ask(
         body |= {"startTime": start.isoformat(), "endTime": end.isoformat()}
     status, said = _post(query_url(base), body, token, seconds)
     if status != 200:
-        raise RemoteQueryError(_refusal(base, status, said))
+        raise RemoteQueryError(_refusal(base, status, said, token))
     try:
         return Answer.from_tabular(said)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -134,9 +135,9 @@ def _cause(error: Exception) -> str:
     return next(named, "it cannot be reached")
 
 
-def _refusal(base: str, status: int, said: Any) -> str:
+def _refusal(base: str, status: int, said: Any, token: str | None) -> str:
     message = said.get("message") if isinstance(said, dict) else None
-    words = f": {_printable(message)}" if isinstance(message, str) and message else ""
+    words = f": {_harmless(message, token)}" if isinstance(message, str) and message else ""
     meaning = {
         401: " (the token is missing or not known)",
         403: " (the token may not query this dataset)",
@@ -146,5 +147,7 @@ def _refusal(base: str, status: int, said: Any) -> str:
     return f"{urlsplit(base).netloc} answered {status}{meaning.get(status, '')}{words}"
 
 
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text[:_MAX_MESSAGE])
+def _harmless(text: str, token: str | None) -> str:
+    # Whoever was asked may repeat what it was sent, and may send what a terminal obeys.
+    without = text.replace(token, "[token]") if token else text
+    return "".join(each if each.isprintable() else " " for each in redact(without)[:_MAX_MESSAGE])

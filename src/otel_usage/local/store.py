@@ -151,7 +151,7 @@ class UsageStore:
             timer.daemon = True
             timer.start()
             try:
-                cursor.execute(sql, parameters or None)
+                cursor.execute(self._one_select(cursor, sql), parameters or None)
                 columns = cursor.description or []
                 rows = cursor.fetchmany(max_rows + 1)
             except self._duckdb.InterruptException as error:
@@ -162,6 +162,12 @@ class UsageStore:
                 timer.cancel()
         names, types = zip(*((column[0], str(column[1])) for column in columns), strict=True)
         return Found(names, types, rows[:max_rows], len(rows) > max_rows)
+
+    def _one_select(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+        statements: list[duckdb.Statement] = cursor.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
+            raise QueryError("it is not one statement that only reads")
+        return statements[0]
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
