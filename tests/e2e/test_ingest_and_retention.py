@@ -9,11 +9,13 @@ import logging
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from otel_usage.cli import main
 from otel_usage.local.otlp import MAX_BODY_BYTES
@@ -167,6 +169,36 @@ def test_serve_does_not_start_with_a_file_that_is_not_there(tmp_path: Path) -> N
     )
     assert done.returncode == 2
     assert "/nowhere.json cannot be read" in one_line(done.stderr)
+
+
+def test_nothing_that_was_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
+    db = tmp_path / "usage.duckdb"
+    acknowledged: list[int] = []
+    with serve(db) as served:
+
+        def send() -> None:
+            with urllib3.PoolManager(retries=False, timeout=20) as pool, suppress(urllib3.exceptions.HTTPError):
+                for number in range(100_000):
+                    sent = pool.request(
+                        "POST",
+                        f"{served.url}/v1/traces",
+                        body=line(number),
+                        headers={"Content-Type": "application/json"},
+                    )
+                    assert sent.status == 200
+                    acknowledged.append(number)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        deadline = time.monotonic() + 60
+        while len(acknowledged) < 50 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        served.process.kill()
+        sending.join(30)
+    assert len(acknowledged) >= 50
+    with UsageStore(db) as store:
+        kept = {row[0] for row in store.rows("SELECT trace_id FROM api_usage")}
+    assert {f"{number + 1:032x}" for number in acknowledged} <= kept
 
 
 # Retention
