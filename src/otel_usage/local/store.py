@@ -88,7 +88,8 @@ class UsageStore:
     def add(self, spans: Iterable[ReceivedSpan]) -> int:
         """Store the spans that are not there yet, by ``(trace_id, span_id)``, and return how many that were.
 
-        A span that arrives again began when it did before; one of the same ids and another time is another span. They are committed when it returns; all of them, or none where it raises.
+        A span that arrives again began when it did before: one of the same ids and another time is another span. They
+        are committed when it returns; all of them, or none where it raises.
 
         Raises:
             StoreError: the batch could not be written, for example because the disk is full, or the store is closed.
