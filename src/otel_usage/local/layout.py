@@ -55,8 +55,8 @@ def insert(names: frozenset[str]) -> tuple[str, tuple[str, ...]]:
 
 
 # Spans that arrive twice have the same time. With it only the part of the table is searched that holds such times, and
-# inserts stay as fast at ten million spans as they are at none. An index over the ids does not: there it takes 30 times
-# as long, and two thirds of the file.
+# inserts stay as fast at ten million spans as they are at none. With an index over the ids they take twenty times
+# as long there, and it is two thirds of the file.
 _IS_NEW: Final = (
     f"NOT EXISTS (SELECT 1 FROM {SPANS} WHERE {SPANS}._time BETWEEN make_timestamp(?) AND make_timestamp(?) "
     f"AND {SPANS}.trace_id = arrived.trace_id AND {SPANS}.span_id = arrived.span_id)"
