@@ -76,9 +76,10 @@ audit: $(VENV)/.dev ## Known vulnerabilities of what is installed
 	@$(AUDIT)/bin/pip-audit --skip-editable --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
-	@echo "make docs: docs/fields.md and collector-config/ from the schema, and the stated ratios of docs/performance.md"
+	@echo "make docs: docs/fields.md and collector-config/ from the schema, docs/recipes.md, and what docs/performance.md states"
 	@$(BIN)/otel-usage schema --markdown > docs/fields.md
 	@$(BIN)/otel-usage collector-config --write collector-config
+	@$(BIN)/python -m otel_usage.local.recipes_page > docs/recipes.md
 	@$(BIN)/python -m benchmarks.stated
 
 clean: ## Remove the environment and every cache

@@ -20,12 +20,13 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from otel_usage.local.columns import COLUMNS
+from otel_usage.local.columns import COLUMNS, VISIBLE
 from otel_usage.local.errors import MissingExtraError, StoreError, StoreLockedError, StoreMissingError
+from otel_usage.local.layout import SPANS, TABLE, VIEW_COLUMNS
 from otel_usage.local.otlp import ReceivedEvent, ReceivedLink, ReceivedSpan, Value
 from otel_usage.local.render import MAX_ROWS, print_report, shown, size, to_json
 from otel_usage.local.report import SUCCESS_REASONS, UsageReport, build_report
-from otel_usage.local.store import IN_MEMORY, TABLE, UsageStore
+from otel_usage.local.store import IN_MEMORY, UsageStore
 from otel_usage.schema import ATTRIBUTES, REASONS, RESOURCE, RecordKind
 
 START = 1_780_000_000_000_000_000
@@ -81,27 +82,29 @@ def test_a_span_is_laid_out_in_the_columns_of_axiom(store: UsageStore) -> None:
         f'SELECT "attributes.http.response.status_code", "attributes.custom", "resource.custom" FROM {TABLE}'
     )
     assert code == 503
-    assert custom == {"usage.kind": "request", "usage.customer.id": "acme", "usage.tier": "2"}
-    assert resource == {"service.version": "1.2"}
+    assert json.loads(custom) == {"usage.kind": "request", "usage.customer.id": "acme", "usage.tier": 2}
+    assert json.loads(resource) == {"service.version": "1.2"}
 
 
 def test_every_attribute_of_the_schema_comes_back_as_it_was_sent(store: UsageStore) -> None:
     on_spans = [a for a in ATTRIBUTES if a.on - {RESOURCE}]
     store.add([replace(span(0), attributes={a.key: a.example for a in on_spans})])
-    ((custom,),) = store.rows(f'SELECT "attributes.custom" FROM {TABLE}')
+    ((text,),) = store.rows(f'SELECT "attributes.custom" FROM {TABLE}')
+    custom = json.loads(text)
     for attribute in on_spans:
         if attribute.conventional:
             ((value,),) = store.rows(f'SELECT "attributes.{attribute.key}" FROM {TABLE}')
             assert value == attribute.example
             assert attribute.key not in custom
         else:
-            example = attribute.example
-            assert custom[attribute.key] == (example if isinstance(example, str) else json.dumps(example))
+            assert custom[attribute.key] == attribute.example
+            assert type(custom[attribute.key]) is type(attribute.example)
 
 
 def test_a_value_of_a_wrong_type_or_an_unknown_key_is_kept_in_the_map(store: UsageStore) -> None:
     odd: dict[str, Value] = {
         "http.response.status_code": "teapot",
+        "usage.tier": "gold",
         "left'right\"": "\x00é\U0001f600\n",
         "nothing": None,
         "list": [1, b"\x01", {"a": True}],
@@ -110,18 +113,19 @@ def test_a_value_of_a_wrong_type_or_an_unknown_key_is_kept_in_the_map(store: Usa
     }
     store.add([replace(span(0), attributes=odd), span(1)])
     rows = store.rows(f'SELECT "attributes.http.response.status_code", "attributes.custom" FROM {TABLE} ORDER BY _time')
-    assert rows[0] == (
-        None,
+    assert [status for status, _ in rows] == [None, None]
+    assert [json.loads(custom) for _, custom in rows] == [
         {
             "http.response.status_code": "teapot",
+            "usage.tier": "gold",
             "left'right\"": "\x00é\U0001f600\n",
             "nothing": "null",
-            "list": '[1, "01", {"a": true}]',
-            "nan": "NaN",
+            "list": [1, "01", {"a": True}],
+            "nan": "nan",
             "": "empty key",
         },
-    )
-    assert rows[1] == (None, {"usage.kind": "request"})
+        {"usage.kind": "request"},
+    ]
 
 
 def test_a_span_that_arrives_again_is_stored_once(store: UsageStore) -> None:
@@ -200,14 +204,79 @@ def test_an_older_file_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
     path, kept = tmp_path / "usage.duckdb", COLUMNS[:6]
     with duckdb.connect(str(path)) as connection:
         columns = ", ".join(f"{column.quoted} {column.sql_type}" for column in kept)
-        connection.execute(f"CREATE TABLE {TABLE} ({columns}, PRIMARY KEY (trace_id, span_id))")
-        connection.execute(f"INSERT INTO {TABLE} (_time, trace_id, span_id) VALUES (now(), 'old', 'old')")
+        connection.execute(f"CREATE TABLE {SPANS} ({columns})")
+        connection.execute(f"INSERT INTO {SPANS} (_time, trace_id, span_id) VALUES (now(), 'old', 'old')")
     for _ in range(2):
         with UsageStore(path) as store:
             store.add([span(1, usage__customer__id="acme")])
-            assert {row[0] for row in store.rows(f"DESCRIBE {TABLE}")} == {column.name for column in COLUMNS}
+            assert {row[0] for row in store.rows(f"DESCRIBE {SPANS}")} == {column.name for column in COLUMNS}
             assert store.count() == 2
             assert build_report(store).totals.requests == 1
+
+
+def test_a_file_of_the_first_layout_is_taken_over_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "usage.duckdb"
+    custom = {
+        "usage.kind": "request",
+        "usage.customer.id": "acme",
+        "usage.tier": "2",
+        "usage.aborted": "true",
+        "own": "x",
+    }
+    odd = {"usage.kind": "request", "usage.tier": "gold"}
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            f"CREATE TABLE {TABLE} (_time TIMESTAMP, trace_id VARCHAR, span_id VARCHAR, duration INTERVAL, "
+            'error BOOLEAN, "attributes.http.route" VARCHAR, "attributes.custom" MAP(VARCHAR, VARCHAR), '
+            '"resource.custom" MAP(VARCHAR, VARCHAR), PRIMARY KEY (trace_id, span_id))'
+        )
+        for number, attributes in enumerate((custom, odd)):
+            connection.execute(
+                f"INSERT INTO {TABLE} VALUES (make_timestamp(?), ?, 's', to_milliseconds(5), false, '/v1/items', ?, ?)",
+                [number, f"t{number}", attributes, {"service.version": "1.2"}],
+            )
+    for _ in range(2):
+        with UsageStore(path) as store:
+            rows = store.rows(f'SELECT trace_id, "attributes.custom", "resource.custom" FROM {TABLE} ORDER BY _time')
+            assert [(trace, json.loads(custom), json.loads(resource)) for trace, custom, resource in rows] == [
+                ("t0", custom | {"usage.tier": 2, "usage.aborted": True}, {"service.version": "1.2"}),
+                ("t1", odd, {"service.version": "1.2"}),
+            ]
+            report = build_report(store)
+            assert {(c.customer, c.tier, c.requests) for c in report.customers} == {("acme", 2, 1), (None, None, 1)}
+            assert [(r.route, r.p50_ms) for r in report.routes] == [("/v1/items", 5.0)]
+
+
+def test_the_view_has_axioms_columns_and_those_that_stand_for_its_map(store: UsageStore) -> None:
+    names = [row[0] for row in store.rows(f"DESCRIBE {TABLE}")]
+    assert tuple(names) == VIEW_COLUMNS
+    assert {"_time", "trace_id", "span_id", "duration", "attributes.http.route", "attributes.custom"} <= set(VISIBLE)
+    assert not [name for name in VISIBLE if name.startswith("attributes.usage.")]
+
+
+def test_what_began_before_a_moment_is_removed_and_nothing_else(store: UsageStore) -> None:
+    spans = [span(n) for n in range(10)]
+    store.add(spans)
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=spans[4].start_time // 1000)
+    assert store.remove_before(moment.astimezone(timezone(timedelta(hours=-3)))) == 4
+    assert [row[0] for row in store.rows(f"SELECT trace_id FROM {TABLE} ORDER BY _time")] == [
+        s.trace_id for s in spans[4:]
+    ]
+    assert store.add(spans[:1]) == 1, "what was removed is not remembered"
+
+
+def test_no_query_reads_or_writes_another_file(store: UsageStore, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("secret\n")
+    for statement in (
+        f'SELECT * FROM "{tmp_path}/secret.csv"',
+        f"SELECT * FROM read_text('{tmp_path}/secret.csv')",
+        f"COPY (SELECT 1) TO '{tmp_path}/out.parquet'",
+        f"ATTACH '{tmp_path}/other.db'",
+        "SET enable_external_access = true",
+    ):
+        with pytest.raises(StoreError):
+            store.rows(statement)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
 
 
 def test_a_closed_store_says_so(store: UsageStore) -> None:

@@ -200,7 +200,7 @@ def test_the_token_goes_to_no_server_that_was_not_named_and_over_no_open_line(
     db = tmp_path / "usage.duckdb"
     monkeypatch.setenv("USAGE_SINK_TOKEN", "secret-token")
     with HttpServer(listener) as other, serve(db, token="secret-token"):
-        monkeypatch.setattr("otel_usage.cli.report.DEFAULT_ENDPOINT", other.url)
+        monkeypatch.setattr("otel_usage.cli.served.DEFAULT_ENDPOINT", other.url)
         assert main(["report", "--db", str(db)]) == 2
     assert seen == [""]
     for endpoint in ("http://sink.example:4318", "http://ann:hunter2@127.0.0.1:1", "https://[::1"):
@@ -239,13 +239,13 @@ def test_a_file_that_is_served_is_named_when_nobody_answers_at_the_default_port(
     with socket.socket() as taken, serve(db) as served:
         # Bound and not listening: a port where nobody answers.
         taken.bind(("127.0.0.1", 0))
-        monkeypatch.setattr("otel_usage.cli.report.DEFAULT_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setattr("otel_usage.cli.served.DEFAULT_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
         assert main(["report", "--db", str(db)]) == 2
         error = one_line(capsys.readouterr().err)
         assert "is held by another process" in error
         assert "--endpoint" in error
 
-        monkeypatch.setattr("otel_usage.cli.report.DEFAULT_ENDPOINT", served.url)
+        monkeypatch.setattr("otel_usage.cli.served.DEFAULT_ENDPOINT", served.url)
         assert main(["report", "--db", str(db)]) == 0
         assert "No spans yet." in capsys.readouterr().out
         second = run("serve", "--port", "0", "--db", str(db))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Protocol
+from datetime import timedelta
+from typing import Final, Protocol
 
 from ..errors import UsageError
+
+DEFAULT_DB: Final = "usage.duckdb"
+"""The database file, in the working directory."""
 
 
 class CommandError(UsageError):
@@ -32,3 +36,13 @@ class Command(Protocol):
             UsageError: it cannot be done. Shown as one line on standard error; the exit code is 2.
         """
         ...
+
+
+def age(text: str) -> timedelta:
+    """The type of an option that takes `30s`, `15m`, `1h` or `7d`."""
+    from ..local.parameters import age as parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from .command import CommandError
+from .command import DEFAULT_DB, CommandError, age
+from .ingest import ingest_file
 from .signals import stop_signals
 
 if TYPE_CHECKING:
@@ -27,15 +29,16 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 4318
 """The port of OTLP/HTTP."""
 
-DEFAULT_DB: Final = "usage.duckdb"
-"""The database file, in the working directory."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--host", default=DEFAULT_HOST, help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--db", default=DEFAULT_DB, metavar="FILE", help="the DuckDB file (default: %(default)s)")
+    parser.add_argument("--keep", type=age, metavar="AGE", help="remove spans that are older, such as 30d")
+    parser.add_argument(
+        "--ingest", action="append", default=[], metavar="FILE", help="first store a file, as `otel-usage ingest` does"
+    )
     parser.epilog = f"A --host that other machines reach needs a token, which is read from {TOKEN_VARIABLE}."
 
 
@@ -54,10 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
     if token is None and not is_loopback(arguments.host):
         raise CommandError(f"{arguments.host} lets other machines in: set a token in {TOKEN_VARIABLE}")
     with stop_signals() as wait, UsageStore(arguments.db) as store:
+        for file in arguments.ingest:
+            ingest_file(store, file)
         sink = LocalSink(store, token)
-        _serve(sink, store, arguments, wait)
+        with _retention(store, arguments.keep):
+            _serve(sink, store, arguments, wait)
         _say(f"stopped: {sink.stored:,} new spans of {sink.received:,} received, now {store.count():,} in {store.path}")
     return 0
+
+
+def _retention(store: UsageStore, keep: timedelta | None) -> AbstractContextManager[object]:
+    from ..local.retention import Retention
+
+    if keep is None:
+        return nullcontext()
+    retention = Retention(store, keep)
+    retention.start()
+    return closing(retention)
 
 
 def _serve(sink: LocalSink, store: UsageStore, arguments: argparse.Namespace, wait: Callable[[], object]) -> None:

@@ -26,3 +26,15 @@ class StoreMissingError(StoreError):
 
 class StoreLockedError(StoreError):
     """Another process holds the database file."""
+
+
+class QueryError(LocalError):
+    """A query that cannot be answered: it is not APL, names what is not there, or uses what is not run here."""
+
+
+class QueryTimeoutError(QueryError):
+    """A query took too long, and was stopped."""
+
+
+class RecipeError(LocalError):
+    """There is no such recipe, or a value of one of its parameters is missing or wrong."""

@@ -1,4 +1,4 @@
-"""Shows a report: as tables for people, as JSON for programs."""
+"""Shows reports and answers: as tables for people, reports as JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from .answers import Answer
 from .errors import MissingExtraError
+from .formats import printable
 from .report import Totals, UsageReport
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ MAX_ROWS: Final = 20
 _UNIDENTIFIED: Final = "(unidentified)"
 _ANONYMOUS: Final = "(anonymous)"
 _NONE: Final = "(none)"
-_NUMBERS: Final = (int, float)
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -40,6 +41,33 @@ def print_report(report: UsageReport, console: Console | None = None) -> None:
     out = console or rich_console.Console()
     for part in _parts(report):
         out.print(part)
+
+
+def print_answer(title: str, answer: Answer, console: Console | None = None) -> None:
+    """Print all rows of an answer as a table. ``console`` None: standard output.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    """
+    out = console or _rich("console").Console()
+    rows = [tuple(map(_of_answer, row)) for row in answer.rows]
+    out.print(_table(title, tuple(map(shown, answer.columns)), rows, len(rows)))
+
+
+def _of_answer(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and abs(value) < 1000:
+        return _Number(f"{value:.6g}")
+    return json.dumps(value) if isinstance(value, (dict, list)) else value
+
+
+class _Number(str):
+    """A number that is written already."""
+
+    __slots__ = ()
 
 
 def _parts(report: UsageReport) -> Iterable[RenderableType]:
@@ -92,18 +120,20 @@ def _summary(totals: Totals) -> str:
     )
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> RenderableType:
+def _table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[object]], most: int = MAX_ROWS
+) -> RenderableType:
     table: Table = _rich("table").Table(title=title, title_justify="left", expand=False)
     text = _rich("text").Text
-    numeric = {n for row in rows[:1] for n, cell in enumerate(row) if isinstance(cell, _NUMBERS)}
+    numeric = {n for row in rows[:1] for n, cell in enumerate(row) if isinstance(cell, (int, float, _Number))}
     for number, heading in enumerate(headings):
         right = number in numeric or heading.startswith("bytes")
         # Numbers stay whole; names give way when the console is narrow.
         table.add_column(heading, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in rows[:MAX_ROWS]:
+    for row in rows[:most]:
         table.add_row(*(text(shown(cell)) for cell in row))
-    if len(rows) > MAX_ROWS:
-        table.caption = f"and {len(rows) - MAX_ROWS:,} more: see --json"
+    if len(rows) > most:
+        table.caption = f"and {len(rows) - most:,} more: see --json"
     return table
 
 
@@ -117,7 +147,7 @@ def shown(cell: object) -> str:
         return f"{cell:,.1f}"
     if isinstance(cell, int):
         return f"{cell:,}"
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(cell))
+    return printable(str(cell))
 
 
 def size(count: int) -> str:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from ..schema import RecordKind, UsageEvent
-from .columns import CUSTOM, quoted
-from .store import TABLE, UsageStore
+from .columns import custom_column, quoted
+from .layout import SPANS
+from .store import UsageStore
 
 SUCCESS_REASONS: Final = ("ok", "preflight", "not_modified", "idempotent_replay")
 """The reasons of requests that were served. A request with any other reason is an error."""
@@ -155,7 +156,7 @@ def _column(key: str) -> str:
 
 
 def _custom(key: str) -> str:
-    return f"map_extract_value({quoted(CUSTOM)}, '{key}')"
+    return quoted(custom_column(key))
 
 
 _SERVED: Final = ", ".join(f"'{reason}'" for reason in SUCCESS_REASONS)
@@ -167,7 +168,7 @@ WITH usage AS (
   SELECT *,
     {_custom("usage.kind")} AS record,
     {_custom("usage.customer.id")} AS customer,
-    TRY_CAST({_custom("usage.tier")} AS BIGINT) AS tier,
+    {_custom("usage.tier")} AS tier,
     {_custom("usage.reason")} AS reason,
     {_custom("usage.provider")} AS provider,
     {_custom("usage.cache.status")} AS cache_status,
@@ -175,7 +176,7 @@ WITH usage AS (
     coalesce({_column("http.response.body.size")}, 0) AS bytes,
     epoch_us(make_timestamp(0) + duration) / 1000 AS ms,
     error OR coalesce({_STATUS} >= 400, false) OR {_column("error.type")} IS NOT NULL AS failed
-  FROM {TABLE} WHERE ? IS NULL OR _time >= ?
+  FROM {SPANS} WHERE ? IS NULL OR _time >= ?
 ),
 requests AS (
   SELECT *, CASE WHEN reason IS NULL THEN failed ELSE reason NOT IN ({_SERVED}) END AS unserved

@@ -1,4 +1,4 @@
-"""The handler of ``otel-usage serve``: the receiver in front of the store, and the report beside it."""
+"""The handler of ``otel-usage serve``: the receiver in front of the store, the report and queries beside it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 from .access import Access
 from .errors import StoreError
 from .messages import Request, Response, error_response, json_response
+from .query_api import QUERY_PATH, answer_request
 from .receiver import Receiver
 from .report import build_report
 from .store import UsageStore
@@ -23,7 +24,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class LocalSink:
-    """Takes exports into a store and answers with reports. Thread-safe."""
+    """Takes exports into a store, and answers queries and with reports. Thread-safe."""
 
     def __init__(self, store: UsageStore, token: str | None = None) -> None:
         """``token``: what every request must carry, for any dataset. None: nothing is checked."""
@@ -57,7 +58,9 @@ class LocalSink:
     def __call__(self, request: Request) -> Response:
         """Answer one request. A 200 to an export means that its spans are on the disk."""
         try:
-            return self._report(request) if request.path == REPORT_PATH else self._export(request)
+            if request.path in _ASKED:
+                return self.admit(request) or _ASKED[request.path](self._store, request)
+            return self._export(request)
         except StoreError as error:
             _LOG.error("%s", error)
             return error_response(503, "the store cannot be used now")
@@ -70,19 +73,20 @@ class LocalSink:
             self._stored += stored
         return exchange.response
 
-    def _report(self, request: Request) -> Response:
-        if request.method != "GET":
-            return error_response(405, "method not allowed", {"Allow": "GET"})
-        refusal = self.admit(request)
-        if refusal is not None:
-            return refusal
-        try:
-            since = _since(request.query)
-        except (ValueError, OverflowError):
-            return error_response(400, "since takes a number of seconds")
-        return json_response(200, asdict(build_report(self._store, since)))
+
+def _report(store: UsageStore, request: Request) -> Response:
+    if request.method != "GET":
+        return error_response(405, "method not allowed", {"Allow": "GET"})
+    try:
+        since = _since(request.query)
+    except (ValueError, OverflowError):
+        return error_response(400, "since takes a number of seconds")
+    return json_response(200, asdict(build_report(store, since)))
 
 
 def _since(query: str) -> datetime | None:
     values = parse_qs(query).get("since")
     return datetime.now(UTC) - timedelta(seconds=float(values[-1])) if values else None
+
+
+_ASKED: Final = {REPORT_PATH: _report, QUERY_PATH: answer_request}

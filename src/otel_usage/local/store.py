@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from .columns import COLUMNS
-from .errors import MissingExtraError, StoreError, StoreLockedError, StoreMissingError
+from .columns import values_of
+from .errors import (
+    MissingExtraError,
+    QueryError,
+    QueryTimeoutError,
+    StoreError,
+    StoreLockedError,
+    StoreMissingError,
+)
+from .layout import SPANS, insert, prepare
 from .otlp import ReceivedSpan
 
 if TYPE_CHECKING:
@@ -19,26 +32,32 @@ if TYPE_CHECKING:
 Rows = list[tuple[Any, ...]]
 """What a statement answers."""
 
-TABLE: Final = "api_usage"
-"""The table's name: that of the default Axiom dataset, so that a query runs unchanged in both places."""
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a reading statement found."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    """DuckDB's types of the columns."""
+    rows: Rows
+    more: bool
+    """Whether there are more rows."""
+
 
 IN_MEMORY: Final = ":memory:"
 """The path of a store that lives as long as its object."""
 
-_CREATE: Final = (
-    f"CREATE TABLE IF NOT EXISTS {TABLE} ("
-    + ", ".join(f"{column.quoted} {column.sql_type}" for column in COLUMNS)
-    + ", PRIMARY KEY (trace_id, span_id))"
-)
-
-# One list for each column, unnested side by side: an order of magnitude faster than a row at a time, without Arrow.
-_INSERT: Final = (
-    f"INSERT INTO {TABLE} ({', '.join(column.quoted for column in COLUMNS)}) "
-    f"SELECT {', '.join(column.expression.format(f'c{number}') for number, column in enumerate(COLUMNS))} "
-    f"FROM (SELECT {', '.join(f'unnest(CAST(? AS {column.parameter_type}[]))' for column in COLUMNS)}) "
-    f"AS batch({', '.join(f'c{number}' for number in range(len(COLUMNS)))}) "
-    "ON CONFLICT DO NOTHING"
-)
+_SETTINGS: Final = {
+    # Queries come from whoever may ask. They are about the spans in this file, and not about the machine's other files.
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+_NANOSECONDS: Final = 1000
+_CLOSE_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.02
+_LOG: Final = logging.getLogger(__name__)
 
 
 class UsageStore:
@@ -60,6 +79,7 @@ class UsageStore:
         """
         self.path = str(path)
         self._lock = Lock()
+        self._reading: set[duckdb.DuckDBPyConnection] = set()
         self._duckdb = _import_duckdb()
         if must_exist and not Path(path).is_file():
             raise StoreMissingError(f"there is no file {self.path}: `otel-usage serve --db {self.path}` makes it")
@@ -68,7 +88,8 @@ class UsageStore:
     def add(self, spans: Iterable[ReceivedSpan]) -> int:
         """Store the spans that are not there yet, by ``(trace_id, span_id)``, and return how many that were.
 
-        They are committed when it returns; all of them, or none where it raises.
+        A span that arrives again began when it did before: one of the same ids and another time is another span. They
+        are committed when it returns; all of them, or none where it raises.
 
         Raises:
             StoreError: the batch could not be written, for example because the disk is full, or the store is closed.
@@ -76,8 +97,19 @@ class UsageStore:
         batch = list({span.key: span for span in spans}.values())
         if not batch:
             return 0
-        stored = self.rows(_INSERT, [[column.value(span) for span in batch] for column in COLUMNS])
-        return int(stored[0][0])
+        values = values_of(batch)
+        sql, names = insert(frozenset(values))
+        times = [span.start_time // _NANOSECONDS for span in batch]
+        return int(self.rows(sql, [*(values[name] for name in names), min(times), max(times)])[0][0])
+
+    def remove_before(self, moment: datetime) -> int:
+        """Remove the spans that began before ``moment`` (with a time zone), and return how many that were.
+
+        Raises:
+            StoreError: the store is closed or damaged, or the disk is full.
+        """
+        before = moment.astimezone(UTC).replace(tzinfo=None)
+        return int(self.rows(f"DELETE FROM {SPANS} WHERE _time < ?", [before])[0][0])
 
     def count(self) -> int:
         """How many spans are stored.
@@ -85,7 +117,7 @@ class UsageStore:
         Raises:
             StoreError: the store is closed or damaged.
         """
-        return int(self.rows(f"SELECT count(*) FROM {TABLE}")[0][0])
+        return int(self.rows(f"SELECT count(*) FROM {SPANS}")[0][0])
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Rows:
         """The rows of one statement.
@@ -107,10 +139,66 @@ class UsageStore:
             except self._duckdb.Error as error:
                 raise StoreError(f"{self.path}: {_first_line(error)}") from error
 
-    def close(self) -> None:
-        """Write everything to the file and let go of it. May be called twice."""
+    def read(self, sql: str, parameters: Mapping[str, object], *, max_rows: int, seconds: float) -> Found:
+        """The first ``max_rows`` rows of a statement that only reads. Spans are added meanwhile, and are not seen.
+
+        Raises:
+            QueryTimeoutError: it took longer than ``seconds``.
+            QueryError: DuckDB refused it.
+            StoreError: the store is closed.
+        """
+        with self._cursor() as cursor:
+            timer = Timer(seconds, cursor.interrupt)
+            timer.daemon = True
+            timer.start()
+            try:
+                cursor.execute(self._one_select(cursor, sql), parameters or None)
+                columns = cursor.description or []
+                rows = cursor.fetchmany(max_rows + 1)
+            except self._duckdb.InterruptException as error:
+                raise QueryTimeoutError(f"the query was stopped: it may take {seconds:g} s, ask for less") from error
+            except self._duckdb.Error as error:
+                raise QueryError(_first_line(error)) from error
+            finally:
+                timer.cancel()
+        names, types = zip(*((column[0], str(column[1])) for column in columns), strict=True)
+        return Found(names, types, rows[:max_rows], len(rows) > max_rows)
+
+    def _one_select(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+        statements: list[duckdb.Statement] = cursor.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != self._duckdb.StatementType.SELECT:
+            raise QueryError("it is not one statement that only reads")
+        return statements[0]
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own, for what is not to hold up what is added."""
         with self._lock:
-            self._connection.close()
+            try:
+                cursor = self._connection.cursor()
+            except self._duckdb.Error as error:
+                raise StoreError(f"{self.path}: {_first_line(error)}") from error
+            self._reading.add(cursor)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+            with self._lock:
+                self._reading.discard(cursor)
+
+    def close(self) -> None:
+        """Write everything to the file and let go of it, also of queries that still run. May be called twice."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        while time.monotonic() < deadline:
+            with self._lock:
+                if not self._reading:
+                    self._connection.close()
+                    return
+                # Again and again: an interruption is lost on a query that has not quite begun.
+                for cursor in self._reading:
+                    cursor.interrupt()
+            time.sleep(_POLL_SECONDS)
+        _LOG.error("%s was not closed in order: a query does not end", self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -122,23 +210,17 @@ class UsageStore:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         try:
-            connection: duckdb.DuckDBPyConnection = self._duckdb.connect(self.path)
+            connection: duckdb.DuckDBPyConnection = self._duckdb.connect(self.path, config=_SETTINGS)
         except self._duckdb.Error as error:
             raise _cannot_open(self.path, error) from error
         try:
-            connection.execute(_CREATE)
-            _add_missing_columns(connection)
+            prepare(connection)
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")  # KQL's times have no zone, and are in UTC
+            connection.execute("SET lock_configuration = true")
         except self._duckdb.Error as error:
             connection.close()
             raise _cannot_open(self.path, error) from error
         return connection
-
-
-def _add_missing_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    existing = {row[0] for row in connection.execute(f"DESCRIBE {TABLE}").fetchall()}
-    for column in COLUMNS:
-        if column.name not in existing:
-            connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.quoted} {column.sql_type}")
 
 
 def _import_duckdb() -> Any:

@@ -1,0 +1,79 @@
+"""Asking a database file, or the running `otel-usage serve` that holds it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import UsageError
+from .command import DEFAULT_DB, CommandError
+from .serve import DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from ..local.store import UsageStore
+
+DEFAULT_ENDPOINT: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+"""Where `otel-usage serve` listens if it is not told otherwise."""
+
+_T = TypeVar("_T")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say where the usage is."""
+    parser.add_argument("--db", default=DEFAULT_DB, metavar="FILE", help="the DuckDB file (default: %(default)s)")
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help=f"ask a running `otel-usage serve` (default: {DEFAULT_ENDPOINT}, if a process holds the file)",
+    )
+
+
+def of_file_or_server(
+    arguments: argparse.Namespace,
+    of_file: Callable[[UsageStore], _T],
+    of_server: Callable[[str, str | None], _T],
+) -> _T:
+    """What the file says, or the server that holds it, which is given its URL and the token that it may be told.
+
+    Raises:
+        UsageError: there is neither a readable file nor a server that answers.
+    """
+    from ..local.errors import StoreLockedError
+    from ..local.store import UsageStore
+
+    if arguments.endpoint is not None:
+        check_endpoint(arguments.endpoint, os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE)
+        return of_server(arguments.endpoint, os.environ.get(TOKEN_VARIABLE))
+    try:
+        with UsageStore(arguments.db, must_exist=True) as store:
+            return of_file(store)
+    except StoreLockedError as locked:
+        try:
+            # Whoever may listen there has not been named, and is not told the token.
+            return of_server(DEFAULT_ENDPOINT, None)
+        except UsageError as error:
+            raise CommandError(f"{locked}; {error}") from error
+
+
+def check_endpoint(text: str, token: str | None, variable: str) -> None:
+    """A server's URL. One with a user in it may hold a password, and one that would send the token in the clear to
+    another machine is no place for it.
+
+    Raises:
+        CommandError: it is none, or no place for the token of ``variable``.
+    """
+    from ..endpoints import is_loopback
+
+    if "@" in text:
+        raise CommandError("--endpoint takes no URL with a user in it, and does not show it")
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        url = urlsplit("")
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise CommandError(f"--endpoint is {text!r}; it takes an http:// or https:// URL, such as {DEFAULT_ENDPOINT}")
+    if token and url.scheme == "http" and not is_loopback(url.hostname):
+        raise CommandError(f"{text} would be sent the token of {variable} in the clear: use https://")
