@@ -1,0 +1,5 @@
+from pathlib import Path
+
+
+def collector() -> Path:
+    return Path("/work/otelcol")
