@@ -2,112 +2,61 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 from otel_usage.local.otlp import ReceivedSpan
 from otel_usage.testing import AxiomStub
-from tests.servers import free_port, server_process
 
-from .binary import collector
+from .collectors import CONFIGS, PATIENCE, Collector, collector
 from .metrics_sink import MetricsSink
-from .raw import Client
+from .otlp import OURS, export, post
 
-CONFIG: Final = Path(__file__).parents[2] / "collector-config" / "gateway.yaml"
-TOKEN: Final = "gateway-token-0000"
-BACKEND_TOKEN: Final = "xaat-backend-0000"
+AGENTS_TOKEN: Final = "agents-token-0000"
 TRACES_TOKEN: Final = "traces-token-0000"
-PATIENCE: Final = 60.0
-"""Seconds that anything may take here on a slow machine."""
 
 
-@dataclass
-class Backends:
-    """What stands behind a gateway: for usage, for metrics, and for ordinary traces."""
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway that runs, and what stands behind it."""
 
+    collector: Collector
     usage: AxiomStub
     metrics: MetricsSink
     traces: AxiomStub
 
+    def send(self, spans: Iterable[Span], scope: str = OURS, **resource: str) -> int:
+        """Post spans as an agent does, and return the status of the answer."""
+        return post(self.collector.http, export(spans, scope, **resource), AGENTS_TOKEN)
 
-@dataclass
-class Gateway:
-    """A Collector that can be killed and started again with what it had on disk."""
-
-    directory: Path
-    backends: Backends
-    settings: dict[str, str] = field(default_factory=dict)
-    """Environment, over what the tests need."""
-    process: subprocess.Popen[bytes] | None = None
-
-    def __post_init__(self) -> None:
-        self.port, self._others = free_port(), (free_port(), free_port(), free_port())
-        self._running = ExitStack()
-        self.storage.mkdir()
-
-    @property
-    def storage(self) -> Path:
-        """Where its queues are."""
-        return self.directory / "storage"
-
-    @property
-    def client(self) -> Client:
-        """A client that the gateway knows."""
-        return Client(f"http://127.0.0.1:{self.port}", TOKEN)
-
-    def environment(self) -> dict[str, str]:
-        """Everything that has to be set, and what tests are quicker with."""
-        grpc, health, own = self._others
-        return {
-            "OTELCOL_TOKEN": TOKEN,
-            "AXIOM_URL": self.backends.usage.url,
-            "AXIOM_API_TOKEN": BACKEND_TOKEN,
-            "AXIOM_METRICS_URL": self.backends.metrics.url,
-            "TRACES_URL": self.backends.traces.url,
-            "TRACES_TOKEN": TRACES_TOKEN,
-            "TRACES_WAIT": "1s",
-            "OTELCOL_STORAGE": str(self.storage),
-            "OTELCOL_HTTP_PORT": str(self.port),
-            "OTELCOL_GRPC_PORT": str(grpc),
-            "OTELCOL_HEALTH": f"127.0.0.1:{health}",
-            "OTELCOL_METRICS_PORT": str(own),
-            **self.settings,
-        }
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        command = [str(collector()), "--config", str(CONFIG)]
-        running = server_process(command, self.port, self.directory, **self.environment())
-        self.process, _ = self._running.enter_context(running)
-
-    def kill(self) -> None:
-        """End it as ``kill -9`` does."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        self._running.close()
-
-    def stop(self) -> None:
-        """End it in an orderly way."""
-        self._running.close()
+    def kill_and_start(self) -> None:
+        """End it as ``kill -9`` does, and start it with what it had on disk."""
+        self.collector.kill()
+        self.collector.start()
 
 
 @contextmanager
 def gateway(directory: Path, **settings: str) -> Iterator[Gateway]:
-    """A gateway and its backends, for the length of a test."""
+    """A gateway and its backends, for the length of a test. ``settings``: its environment, over what tests need."""
     with AxiomStub(token=None) as usage, MetricsSink() as metrics, AxiomStub(token=None) as traces:
-        made = Gateway(directory, Backends(usage, metrics, traces), settings)
-        made.start()
-        try:
-            yield made
-        finally:
-            made.stop()
+        environment = {
+            "OTELCOL_TOKEN": AGENTS_TOKEN,
+            "AXIOM_URL": usage.url,
+            "AXIOM_METRICS_URL": metrics.url,
+            "TRACES_URL": traces.url,
+            "TRACES_TOKEN": TRACES_TOKEN,
+            "TRACES_WAIT": "1s",
+            **settings,
+        }
+        with collector(CONFIGS / "gateway.yaml", directory, **environment) as running:
+            yield Gateway(running, usage, metrics, traces)
 
 
 def wait_until(held: Callable[[], object], what: Callable[[], object], timeout: float = PATIENCE) -> None:

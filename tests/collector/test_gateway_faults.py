@@ -11,9 +11,10 @@ import pytest
 from otel_usage.testing import AxiomStub
 from otel_usage.testing.faults import RateLimited, Refuse, Reset, Status
 
+from .facts import Request, request
 from .gateways import Gateway, gateway, times, wait_until
 from .nginx import failover
-from .raw import Request, key, request
+from .otlp import key
 
 REFUSALS = {
     "429 as Axiom says it": RateLimited(reset_seconds=1.0),
@@ -29,7 +30,7 @@ def send(running: Gateway, batches: int, size: int = 50) -> set[tuple[str, str]]
     acknowledged: set[tuple[str, str]] = set()
     for _ in range(batches):
         spans = [request(Request(tier=n % 4, bytes_in=n)) for n in range(size)]
-        assert running.client.send(spans) == 200
+        assert running.send(spans) == 200
         acknowledged.update(map(key, spans))
     return acknowledged
 
@@ -37,7 +38,7 @@ def send(running: Gateway, batches: int, size: int = 50) -> set[tuple[str, str]]
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_backend_that_refuses_for_a_while_gets_everything_once(tmp_path: Path, refusal: str) -> None:
     with gateway(tmp_path) as running:
-        usage, metrics = running.backends.usage, running.backends.metrics
+        usage, metrics = running.usage, running.metrics
         usage.fail_with(REFUSALS[refusal])
         metrics.status = 429
         sent = send(running, 10)
@@ -53,14 +54,13 @@ def test_a_backend_that_refuses_for_a_while_gets_everything_once(tmp_path: Path,
 
 def test_it_is_killed_in_an_outage_and_loses_nothing(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
-        usage, metrics = running.backends.usage, running.backends.metrics
+        usage, metrics = running.usage, running.metrics
         usage.fail_with(Refuse())
         metrics.status = 503
         sent: set[tuple[str, str]] = set()
         for _ in range(3):
             sent |= send(running, 10)
-            running.kill()
-            running.start()
+            running.kill_and_start()
         usage.heal()
         metrics.status = 200
         wait_until(lambda: times(usage).keys() == sent, lambda: (len(sent), len(times(usage))))
@@ -72,7 +72,7 @@ def test_it_is_killed_in_an_outage_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_it_is_killed_while_clients_send_and_what_they_were_told_is_taken_arrives(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
-        usage, metrics = running.backends.usage, running.backends.metrics
+        usage, metrics = running.usage, running.metrics
         acknowledged: set[tuple[str, str]] = set()
         refused: set[tuple[str, str]] = set()
         ended = threading.Event()
@@ -81,7 +81,7 @@ def test_it_is_killed_while_clients_send_and_what_they_were_told_is_taken_arrive
             while not ended.is_set():
                 spans = [request(Request(tier=n % 4)) for n in range(20)]
                 try:
-                    taken = running.client.send(spans) == 200
+                    taken = running.send(spans) == 200
                 except OSError:
                     taken = False
                 (acknowledged if taken else refused).update(map(key, spans))
@@ -96,8 +96,7 @@ def test_it_is_killed_while_clients_send_and_what_they_were_told_is_taken_arrive
             for _ in range(3):
                 before = len(acknowledged)
                 wait_until(lambda before=before: len(acknowledged) > before + 400, lambda: len(acknowledged))
-                running.kill()
-                running.start()
+                running.kill_and_start()
         assert refused, "it was never killed while it was sent to"
         wait_until(lambda: acknowledged <= times(usage).keys(), lambda: len(acknowledged - times(usage).keys()))
         assert times(usage).keys() <= acknowledged | refused
@@ -130,8 +129,7 @@ def test_the_second_backend_gets_everything_while_the_first_is_away(tmp_path: Pa
         kept = send(running, 5)
         seen = len(second.requests)
         second.wait_for_requests(seen + 1, 60)
-        running.kill()
-        running.start()
+        running.kill_and_start()
         first.heal()
         arrives(first, at_first | back | kept)
         assert times(second).keys() == fallen

@@ -10,11 +10,13 @@ from pathlib import Path
 from otel_usage import flush
 from otel_usage.schema import BY_KEY, REASONS
 from otel_usage.testing import AxiomStub
+from tests.conftest import TOKEN
 
 from . import traffic
-from .gateways import PATIENCE, TOKEN, gateway, wait_until
+from .collectors import PATIENCE
+from .facts import Request, request
+from .gateways import AGENTS_TOKEN, gateway, wait_until
 from .metrics_sink import MetricsSink
-from .raw import Request, request
 
 NAMED = "|".join(customer for customer, _ in traffic.CUSTOMERS)
 DIVISIONS = ("usage.customer.id", "usage.route", "usage.reason")
@@ -25,11 +27,11 @@ KILOBYTES = 2**10
 
 def test_totals_are_those_of_the_requests_that_were_served(tmp_path: Path, switch_on: Callable[..., None]) -> None:
     with gateway(tmp_path, USAGE_METRIC_CUSTOMERS=NAMED) as running:
-        switch_on(otlp_endpoint=running.client.url, axiom_token=TOKEN)
+        switch_on(otlp_endpoint=running.collector.url, axiom_token=AGENTS_TOKEN)
         served = traffic.calls(600)
         traffic.serve(served)
         assert flush(PATIENCE).complete
-        usage, metrics = running.backends.usage, running.backends.metrics
+        usage, metrics = running.usage, running.metrics
         prompts = sum(call.tokens for call in served)
         metrics.wait_until(
             lambda: metrics.total("usage.requests") + metrics.total("usage.input.tokens") >= 600 + prompts
@@ -40,21 +42,18 @@ def test_totals_are_those_of_the_requests_that_were_served(tmp_path: Path, switc
         assert metrics.total("usage.input.tokens") == prompts
         assert metrics.total("usage.output.tokens") == sum(call.tokens // 2 for call in served)
         assert_durations(metrics, usage)
-        assert {headers["authorization"] for headers in metrics.headers} == {"Bearer xaat-backend-0000"}
+        assert {headers["authorization"] for headers in metrics.headers} == {f"Bearer {TOKEN}"}
         assert {headers["x-axiom-metrics-dataset"] for headers in metrics.headers} == {"api_usage_metrics"}
 
 
 def test_totals_are_right_when_it_was_killed_and_the_dataset_was_away(tmp_path: Path) -> None:
     with gateway(tmp_path, USAGE_METRIC_CUSTOMERS="acme") as running:
-        metrics = running.backends.metrics
+        metrics = running.metrics
         metrics.status = 503
         for _ in range(3):
             for _ in range(5):
-                assert (
-                    running.client.send([request(Request(bytes_out=KILOBYTES, failed=True)) for _ in range(40)]) == 200
-                )
-            running.kill()
-            running.start()
+                assert running.send([request(Request(bytes_out=KILOBYTES, failed=True)) for _ in range(40)]) == 200
+            running.kill_and_start()
         metrics.status = 200
         metrics.wait_until(lambda: metrics.total("usage.requests") >= 600)
         assert metrics.by("usage.requests", *DIVISIONS) == {("acme", "/v1/items/{id}", "ok"): 600}
@@ -65,14 +64,14 @@ def test_totals_are_right_when_it_was_killed_and_the_dataset_was_away(tmp_path: 
 
 def test_ten_thousand_customers_and_routes_make_no_more_series_than_it_may(tmp_path: Path) -> None:
     with gateway(tmp_path, USAGE_METRIC_CUSTOMERS="acme|customer-7", USAGE_METRIC_ROUTES="/v1/orders") as running:
-        metrics = running.backends.metrics
+        metrics = running.metrics
         for first in range(0, 10_000, 1000):
             many = [
                 request(Request(f"customer-{n}", route="/v1/orders", reason="ok")) for n in range(first, first + 1000)
             ]
             many += [request(Request("acme", route=f"/v1/{n}", reason=f"own_{n}")) for n in range(first, first + 1000)]
             many += [request(Request("acme", n * 10, "/v1/orders", bytes_in=7)) for n in range(first, first + 1000)]
-            assert running.client.send(many) == 200
+            assert running.send(many) == 200
         metrics.wait_until(lambda: metrics.total("usage.requests") >= 30_000)
         assert metrics.total("usage.requests") == 30_000
         assert metrics.total("usage.request.bytes") == 70_000
@@ -88,12 +87,12 @@ def test_ten_thousand_customers_and_routes_make_no_more_series_than_it_may(tmp_p
 def test_values_that_no_sum_can_take_are_left_out_and_end_nothing(tmp_path: Path) -> None:
     sizes = ("1000", 12.5, True, -5, 2**62, 2**63 - 1)
     with gateway(tmp_path) as running:
-        metrics = running.backends.metrics
+        metrics = running.metrics
         strange = [request(Request(more={"http.request.body.size": size})) for size in sizes]
         backwards = request(Request(bytes_in=3, seconds=-20.0))
         # In both orders: what comes first decides of which kind a series is.
         for spans in (strange, [*reversed(strange)], [backwards]):
-            assert running.client.send(spans) == 200
+            assert running.send(spans) == 200
         metrics.wait_until(lambda: metrics.total("usage.requests") >= 13)
         assert metrics.total("usage.requests") == 13
         assert metrics.total("usage.request.bytes") == 3
@@ -109,9 +108,9 @@ def test_no_dimension_has_a_value_outside_the_schema(tmp_path: Path) -> None:
         {"usage.customer.id": secret, "usage.reason": secret, "usage.route": secret, "password": secret},
     )
     with gateway(tmp_path, USAGE_METRIC_CUSTOMERS=".*", USAGE_METRIC_REASONS=".*") as running:
-        metrics = running.backends.metrics
+        metrics = running.metrics
         spans = [request(Request(more=attributes)) for attributes in hostile]
-        assert running.client.send(spans, resource={"service.name": "shop", "host.name": secret}) == 200
+        assert running.send(spans, **{"service.name": "shop", "host.name": secret}) == 200
         metrics.wait_until(lambda: metrics.total("usage.requests") >= len(spans))
         for point in metrics.points:
             assert point.attributes.keys() <= {"usage.customer.id", "usage.tier", "usage.route", "usage.reason"}
@@ -123,9 +122,9 @@ def test_no_dimension_has_a_value_outside_the_schema(tmp_path: Path) -> None:
 
 def test_every_reason_of_the_schema_is_counted_by_name(tmp_path: Path) -> None:
     with gateway(tmp_path, USAGE_METRIC_REASONS="own_words|of_ours") as running:
-        metrics = running.backends.metrics
+        metrics = running.metrics
         known = (*REASONS, "own_words", "of_ours")
-        assert running.client.send([request(Request(reason=reason)) for reason in (*known, "nobodys")]) == 200
+        assert running.send([request(Request(reason=reason)) for reason in (*known, "nobodys")]) == 200
         metrics.wait_until(lambda: metrics.total("usage.requests") > len(known))
         assert values(metrics, "usage.reason") == {*known, "_OTHER"}
 

@@ -1,5 +1,0 @@
-from pathlib import Path
-
-
-def collector() -> Path:
-    return Path("/work/otelcol")
