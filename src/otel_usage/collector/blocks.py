@@ -10,6 +10,7 @@ from .choices import Choices
 
 BLOCKS: Final[Mapping[str, Callable[[Choices], Iterable[str]]]] = {
     "allowlist": allowlist.processors,
+    "allowlist_order": allowlist.order,
     "metrics": counting.metrics,
     "no_usage": sorting.no_usage,
     "other_reason": counting.other_reason,
