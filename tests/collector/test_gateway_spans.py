@@ -145,3 +145,12 @@ def test_what_is_no_utf8_costs_nobody_else_a_span(tmp_path: Path) -> None:
         assert running.send([request() for _ in range(10)]) == 200
         wait_until(lambda: len(times(usage)) >= 10, lambda: usage.requests)
         assert {request.status for request in usage.requests} == {200}
+
+
+def test_the_package_sends_to_it_by_grpc_too(tmp_path: Path, switch_on: Callable[..., None]) -> None:
+    with gateway(tmp_path) as running:
+        grpc = f"http://127.0.0.1:{running.collector.grpc}"
+        switch_on(otlp_endpoint=grpc, otlp_protocol="grpc", axiom_token=AGENTS_TOKEN)
+        traffic.serve(traffic.calls(60))
+        assert flush(PATIENCE).complete
+        wait_until(lambda: len(times(running.usage)) == 168, lambda: len(times(running.usage)))
