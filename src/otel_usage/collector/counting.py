@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..schema import BY_KEY, REASONS, RecordKind, ValueType
+from ..schema import REASONS, RecordKind
 from .choices import Choices
 from .text import literal, quoted
 
@@ -58,8 +58,6 @@ COUNTED: Final = (
 )  # fmt: skip
 """Every metric. What is added up is an int of the schema: a connector that met a double in a series of ints would end
 the whole Collector (``unexpected usage of sum datapoint``)."""
-
-assert all(BY_KEY[c.attribute].type is ValueType.INT for c in COUNTED if c.attribute)
 
 
 def metrics(choices: Choices) -> list[str]:

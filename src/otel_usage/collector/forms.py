@@ -28,9 +28,9 @@ _NO_TEMPLATE: Final = (
 _FORBIDDEN: Final[Mapping[re.Pattern[str], str]] = {TEMPLATE: _NO_TEMPLATE, SEGMENT: "/|" + _NO_TEMPLATE}
 """Forms that look ahead and behind, by what none of their values has anywhere."""
 
-_PART_REDACTED: Final = r"^[\w.:/+=%$<>*-]*(?:\[redacted\]|\*{4})[\w.:/+=%$<>\[\]*-]*$"
+_MASKED: Final = rf"(?:{re.escape(REDACTED)}|\*{{4}})"
+_PART_REDACTED: Final = r"^[\w.:/+=%$<>*-]*" + _MASKED + r"[\w.:/+=%$<>\[\]*-]*$"
 """What the service, or a Collector before this one, has made of a value of another form."""
-assert REDACTED == "[redacted]"
 
 _IS: Final[Mapping[ValueType, str]] = {
     ValueType.STRING: "IsString", ValueType.INT: "IsInt", ValueType.DOUBLE: "IsDouble", ValueType.BOOLEAN: "IsBool",
