@@ -60,7 +60,7 @@ COUNTED: Final = (
 the whole Collector (``unexpected usage of sum datapoint``)."""
 
 
-def metrics(choices: Choices) -> list[str]:
+def metrics(_choices: Choices) -> list[str]:
     """The ``spans`` of a ``signal_to_metrics`` connector."""
     first, *others = COUNTED
     # All are divided alike, which YAML can say once.
@@ -69,7 +69,7 @@ def metrics(choices: Choices) -> list[str]:
     return [*_metric(first, written), *(line for counted in others for line in _metric(counted, said))]
 
 
-def other_reason(choices: Choices) -> list[str]:
+def other_reason(_choices: Choices) -> list[str]:
     """The end of a condition: that a span has a reason, and none of the schema's."""
     known = "|".join(REASONS)
     return [f'not IsMatch(span.attributes["usage.reason"], "^(?:{known})$$")']
