@@ -110,6 +110,22 @@ class Broker:
         rows = [line.split() for line in said.splitlines()]
         return sum(int(row[3]) for row in rows if row[:2] == [group, topic] and row[3].isdigit())
 
+    def partitions(self, topic: str, records: int) -> dict[str, set[int]]:
+        """In which partitions the records of each key are, of a topic that holds so many."""
+        said = self._tool(
+            "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            "--bootstrap-server", self.address, "--topic", topic, "--from-beginning", "--max-messages", str(records),
+            "--timeout-ms", "60000",
+            "--formatter-property", "print.key=true", "--formatter-property", "print.partition=true",
+            "--formatter-property", "print.value=false",
+        )  # fmt: skip
+        found: dict[str, set[int]] = {}
+        for line in said.splitlines():
+            place, _, key = line.partition("\t")
+            if place.startswith("Partition:"):
+                found.setdefault(key, set()).add(int(place.removeprefix("Partition:")))
+        return found
+
     def _topics(self, *words: str) -> None:
         self._tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.address, *words)
 
