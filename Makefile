@@ -73,8 +73,9 @@ audit: $(VENV)/.dev ## Known vulnerabilities of what is installed
 	@$(AUDIT)/bin/pip-audit --skip-editable --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 docs: $(VENV)/.dev ## Make the generated pages in docs/ anew
-	@echo "make docs: docs/fields.md from the schema, and the stated ratios of docs/performance.md"
+	@echo "make docs: docs/fields.md and collector-config/ from the schema, and the stated ratios of docs/performance.md"
 	@$(BIN)/otel-usage schema --markdown > docs/fields.md
+	@$(BIN)/otel-usage collector-config --write collector-config
 	@$(BIN)/python -m benchmarks.stated
 
 clean: ## Remove the environment and every cache

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from .forms import printable
 from .ledger import Drops
 from .schema import DEFAULT_CAP, allowed_on
+
+NAME_CAP: Final = 2 * DEFAULT_CAP
+"""Longest span name in characters: of a method and a route at the most."""
 
 
 def filter_attributes(place: str, attributes: Mapping[str, Any], drops: Drops) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def _each(marks: str, rest: str) -> str:
     return "|".join(mark + rest for mark in marks.split())
 
 
-_ISSUED: Final = (
+ISSUED: Final = (
     r"eyJ[\w-]{14}[\w.=-]*+",  # a JSON object in base64url: a JSON Web Token (RFC 7519), with or without its signature
     r"ew(?:ogI|oJI|0KI)[\w-]{14}[\w.=-]*+",  # the same, where its header was written over several lines
     r"v[1-4]\.local\.[\w-]{64,}+(?:\.[\w-]*+)?",  # PASETO; a `public` one holds `eyJ`
@@ -96,7 +96,7 @@ _CREDENTIALS: Final = (
 _SECRET: Final = re.compile(
     # A secret may follow an underscore, which to \b is a letter. The first letters come before the patterns because
     # most words of most texts end there.
-    r"(?<![A-Za-z0-9])(?=[0-9ABFGILMNOPSbdefghklnprstvwxy])(?:" + "|".join((*_ISSUED, _CREDENTIALS)) + ")",
+    r"(?<![A-Za-z0-9])(?=[0-9ABFGILMNOPSbdefghklnprstvwxy])(?:" + "|".join((*ISSUED, _CREDENTIALS)) + ")",
     re.ASCII,
 )
 

@@ -21,10 +21,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 import otel_usage as usage
+from otel_usage.allowlist import NAME_CAP
 from otel_usage.config import UsageConfig
 from otel_usage.exporters.encoder import Encoder
 from otel_usage.exporters.otlp_http import OtlpHttpExporter
-from otel_usage.exporters.redacting import NAME_CAP, Redactor
+from otel_usage.exporters.redacting import Redactor
 from otel_usage.guard import internal_errors
 from otel_usage.ledger import DropCounter
 from otel_usage.local.http_server import HttpServer

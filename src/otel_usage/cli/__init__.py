@@ -10,10 +10,10 @@ from typing import Final
 
 from .._version import __version__
 from ..errors import UsageError
-from . import check, demo, hash_key, report, schema, serve, spool
+from . import check, collector_config, demo, hash_key, report, schema, serve, spool
 from .command import Command
 
-COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, check, schema, spool, hash_key)
+COMMANDS: Final[tuple[Command, ...]] = (demo, serve, report, check, schema, collector_config, spool, hash_key)
 """Every command, in the order of the help. A new one is a module beside this and a place in this tuple."""
 
 _FAILED: Final = 2

@@ -11,14 +11,12 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status
 
+from ..allowlist import NAME_CAP
 from ..forms import printable
 from ..guard import say
 from ..ledger import DropCounter, Drops
 from ..redaction import REDACTED, redact
-from ..schema import BY_KEY, DEFAULT_CAP
-
-NAME_CAP: Final = 2 * DEFAULT_CAP
-"""Longest span name in characters: of a method and a route at the most."""
+from ..schema import BY_KEY
 
 FREE_TEXT: Final = frozenset({"exception.message", "exception.stacktrace"})
 """What the SDK writes of an exception in the application's own words. It never leaves."""
