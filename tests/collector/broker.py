@@ -22,13 +22,13 @@ def _jars() -> str:
     """The class path. Fetched once, and kept outside of the tree."""
     needed_program("java")
     needed_program("mvn")
-    fetched = subprocess.run([_KAFKA / "fetch.sh"], capture_output=True, text=True, timeout=600)
+    fetched = subprocess.run([_KAFKA / "fetch.sh"], check=False, capture_output=True, text=True, timeout=600)
     assert fetched.returncode == 0, fetched.stdout + fetched.stderr
     return f"{fetched.stdout.strip()}/*"
 
 
 class Broker:
-    """A broker with its data in a directory, for the length of a ``with`` block; it may be stopped and started within."""
+    """A broker and its data, for the length of a ``with`` block; it may be stopped and started within."""
 
     def __init__(self, directory: Path, heap: str = "256m") -> None:
         """``heap``: the most that Java may take for objects."""
@@ -59,7 +59,9 @@ class Broker:
         return self.directory / "broker.log"
 
     def __enter__(self) -> Self:
-        self._tool("kafka.tools.StorageTool", "format", "--cluster-id", "usage-0000000000000000", "--config", self._settings)
+        self._tool(
+            "kafka.tools.StorageTool", "format", "--cluster-id", "usage-0000000000000000", "--config", self._settings
+        )
         self.start()
         return self
 
@@ -134,6 +136,6 @@ class Broker:
 
     def _tool(self, *words: str | Path) -> str:
         """What one of Kafka's own commands prints."""
-        done = subprocess.run([*self._java(), *words], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*self._java(), *words], check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done.stdout

@@ -1,8 +1,7 @@
-"""The scale pipeline as processes: gateways, a real broker and consumers; and a service whose usage goes through them."""
+"""The scale pipeline as processes, and a service whose usage goes through it."""
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,88 +15,75 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 import otel_usage as usage
 from otel_usage.testing import AxiomStub
 from tests.conftest import TOKEN
-from tests.servers import free_port, listens, program_process, serve_asgi
+from tests.needs import needed_collector
+from tests.servers import serve_asgi
 
 from .broker import Broker
+from .collectors import CONFIGS, Collector
 
-CONFIGS: Final = Path(__file__).parents[2] / "collector-config"
 PARTITIONS: Final = 4
 PATIENCE: Final = 90.0
 """Seconds that a pipeline may take for what it does in three: a group waits ten for a member that was killed."""
 
 
 @dataclass
-class Collector:
-    """One Collector that runs."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-    url: str
-    """Where it takes OTLP over HTTP. Of a consumer: of nobody."""
-
-    def kill(self) -> None:
-        """End it without a word."""
-        self.process.kill()
-        self.process.wait(30)
-
-
-@dataclass
 class Chain:
     """What one topic of a broker and one sink have in common."""
 
-    binary: str
     broker: Broker
     topic: str
     sink: AxiomStub
     directory: Path
 
     @contextmanager
-    def gateway(self, name: str = "gateway", config: Path | None = None) -> Iterator[Collector]:
-        """A gateway, whose queue is that of the one of this name before it."""
-        storage = self.directory / name
-        storage.mkdir(exist_ok=True)
-        settings = {"OTELCOL_STORAGE": str(storage)}
-        with self._collector(name, config or CONFIGS / "scale-gateway.yaml", **settings) as collector:
-            yield collector
+    def agent(self, gateway: Collector) -> Iterator[Collector]:
+        """An agent of a gateway's."""
+        settings = {"OTELCOL_GATEWAYS": f"127.0.0.1:{gateway.grpc}", "OTELCOL_PLAINTEXT": "true"}
+        with self._collector("agent", CONFIGS / "scale-agent.yaml", "builder.yaml", **settings) as running:
+            yield running
 
     @contextmanager
-    def consumer(self, name: str = "consumer", token: str = TOKEN) -> Iterator[Collector]:
-        """A consumer, which keeps nothing."""
-        sink = {"AXIOM_URL": self.sink.url, "AXIOM_API_TOKEN": token}
-        with self._collector(name, CONFIGS / "scale-consumer.yaml", **sink) as collector:
-            yield collector
+    def gateway(self, name: str = "gateway", config: Path | None = None) -> Iterator[Collector]:
+        """A gateway, whose queue is that of the one of this name before it."""
+        with self._collector(name, config or CONFIGS / "scale-gateway.yaml", **self._kafka) as running:
+            yield running
 
-    @property
-    def group(self) -> str:
-        return f"axiom-{self.topic}"
+    @contextmanager
+    def consumer(self, name: str = "consumer", token: str = TOKEN, config: Path | None = None) -> Iterator[Collector]:
+        """A consumer, which keeps nothing."""
+        sink = {"AXIOM_URL": self.sink.url, "AXIOM_API_TOKEN": token, "KAFKA_GROUP": self._group}
+        with self._collector(name, config or CONFIGS / "scale-consumer.yaml", **self._kafka, **sink) as running:
+            yield running
 
     def committed(self) -> int:
         """How many records the consumers have said they are done with."""
-        return self.broker.committed(self.group, self.topic)
+        return self.broker.committed(self._group, self.topic)
 
     def held(self) -> int:
         """How many records the topic has."""
         return self.broker.records(self.topic)
 
+    @property
+    def _group(self) -> str:
+        return f"axiom-{self.topic}"
+
+    @property
+    def _kafka(self) -> dict[str, str]:
+        port = self.broker.address.rpartition(":")[2]
+        return {"KAFKA_BROKERS": f"127.0.0.1:{port},localhost:{port}", "KAFKA_TOPIC": self.topic}
+
     @contextmanager
-    def _collector(self, name: str, config: Path, **environment: str) -> Iterator[Collector]:
-        http, grpc, health, metrics = (free_port() for _ in range(4))
-        log = self.directory / f"{name}.log"
-        settings = {
-            "OTELCOL_HTTP_PORT": str(http),
-            "OTELCOL_GRPC_PORT": str(grpc),
-            "OTELCOL_HEALTH": f"127.0.0.1:{health}",
-            "OTELCOL_METRICS_PORT": str(metrics),
-            "KAFKA_BROKERS": self.broker.address,
-            "KAFKA_TOPIC": self.topic,
-            "KAFKA_GROUP": self.group,
-            **environment,
-        }
-        command = [self.binary, "--config", str(config)]
-        with program_process(command, log, self.directory, **settings) as process:
-            within(lambda: process.poll() is not None or listens(health), f"{name} does not listen: {log}")
-            assert process.poll() is None, log.read_text()
-            yield Collector(process, log, f"http://127.0.0.1:{http}")
+    def _collector(
+        self, name: str, config: Path, manifest: str = "builder-kafka.yaml", **environment: str
+    ) -> Iterator[Collector]:
+        directory = self.directory / name
+        directory.mkdir(exist_ok=True)
+        running = Collector(needed_collector(manifest), config, directory, **environment)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.kill()
 
 
 def within(true: Callable[[], object], otherwise: str) -> None:
@@ -123,10 +109,13 @@ def served(customers: list[str], gateway: str) -> None:
     """
     usage.instrument(usage.UsageConfig(otlp_endpoint=gateway, schedule_delay=0.02))
     try:
-        with serve_asgi(usage.UsageMiddleware(_priced), ours=False) as url, httpx.Client(base_url=url) as client:
-            with suppress_http_instrumentation():  # whoever calls is in this process, and no part of the service
-                for customer in customers:
-                    assert client.get(f"/{customer}").status_code == 200
+        with (
+            serve_asgi(usage.UsageMiddleware(_priced), ours=False) as url,
+            httpx.Client(base_url=url) as client,
+            suppress_http_instrumentation(),  # whoever calls is in this process, and no part of the service
+        ):
+            for customer in customers:
+                assert client.get(f"/{customer}").status_code == 200
         report = usage.flush(timeout=30)
         assert report.accepted == usage.health().ledger.produced == 2 * len(customers), usage.health()
     finally:

@@ -1,7 +1,7 @@
 """The manifests are of the forms that Kubernetes has, and give each Collector what its configuration asks for.
 
-No API server has admitted them and no kubelet has run them: what is checked is their schema, strictly (a field that does
-not exist fails), and what a schema cannot say.
+No API server has admitted them and no kubelet has run them: what is checked is their schema, strictly (a field that
+does not exist fails), and what a schema cannot say.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Delivery is at least once. What is sent twice, and when, is said by the test tha
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,21 +14,16 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_usage.testing import AxiomStub, Refuse, Status
+from otel_usage.testing import AxiomStub, Hang, Refuse, Status
 from tests.conftest import TOKEN
+from tests.needs import needed_collector
 
 from .broker import Broker
-from .scale import CONFIGS, PARTITIONS, PATIENCE, Chain, all_of, arrived, named, served, within
+from .collectors import CONFIGS
+from .scale import PARTITIONS, PATIENCE, Chain, all_of, arrived, named, served, within
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("scale")]
 N = 60
-
-
-@pytest.fixture(scope="session")
-def otelcol_kafka() -> str:
-    import os
-
-    return os.environ["OTELCOL_KAFKA"]
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +33,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def chain_on(otelcol_kafka: str, stub: AxiomStub, tmp_path: Path) -> Callable[[Broker], Chain]:
+def chain_on(stub: AxiomStub, tmp_path: Path) -> Callable[[Broker], Chain]:
     def make(broker: Broker) -> Chain:
         topic = f"usage-{secrets.token_hex(4)}"
         broker.make_topic(topic, PARTITIONS)
-        return Chain(otelcol_kafka, broker, topic, stub, tmp_path)
+        return Chain(broker, topic, stub, tmp_path)
 
     return make
 
@@ -74,16 +70,18 @@ def post(url: str, body: bytes) -> None:
     assert httpx.post(f"{url}/v1/traces", content=body, headers=headers).status_code == 200
 
 
-def test_every_span_comes_out_once_through_two_gateways_and_two_consumers(chain: Chain) -> None:
+def test_every_span_comes_out_once_and_is_what_it_was(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "gateway-api")
     customers = named("acme", N)
-    with chain.gateway("gateway-a") as one, chain.gateway("gateway-b") as other:
-        with chain.consumer("consumer-a"), chain.consumer("consumer-b"):
-            served(customers[: N // 2], one.url)
-            served(customers[N // 2 :], other.url)
-            chain.sink.wait_for(2 * N, PATIENCE)
-            within(lambda: chain.committed() == chain.held(), "not all is committed")
+    with chain.gateway() as gateway, chain.agent(gateway) as agent, chain.consumer("one"), chain.consumer("other"):
+        served(customers, agent.url)
+        chain.sink.wait_for(2 * N, PATIENCE)
+        within(lambda: chain.committed() == chain.held(), "not all is committed")
     assert arrived(chain.sink) == all_of(customers)
     assert len(chain.sink.spans) == 2 * N, "nothing was killed, and so nothing is sent twice"
+    for span in chain.sink.spans:
+        assert span.trace_id in {other.trace_id for other in chain.sink.spans if other.span_id != span.span_id}
+        assert span.resource_attributes["service.name"] == "gateway-api"
 
 
 def test_a_trace_is_in_one_partition_whichever_gateways_its_spans_came_by(chain: Chain) -> None:
@@ -98,22 +96,27 @@ def test_a_trace_is_in_one_partition_whichever_gateways_its_spans_came_by(chain:
     assert len(set.union(*places.values())) > 1, "all of them in one would be no spreading"
 
 
-def test_what_the_schema_does_not_name_gets_neither_into_the_topic_nor_past_it(chain: Chain, tmp_path: Path) -> None:
-    hostile = exported((secrets.token_bytes(16), "GET /"), **{"http.url": "https://x.example/?k=1", "http.route": "/"})
+@pytest.mark.parametrize("trusting", ["scale-gateway", "scale-consumer"])
+def test_what_the_schema_does_not_name_passes_neither_a_gateway_nor_a_consumer(
+    chain: Chain, tmp_path: Path, trusting: str
+) -> None:
+    config = (CONFIGS / f"{trusting}.yaml").read_text()
     lax = tmp_path / "lax.yaml"
-    config = (CONFIGS / "scale-gateway.yaml").read_text()
     lax.write_text(config.replace("processors: [memory_limiter, redaction/usage]", "processors: [memory_limiter]"))
     assert lax.read_text() != config
-    with chain.consumer():
-        with chain.gateway() as gateway:
-            post(gateway.url, hostile)
-        with chain.gateway("lax", lax) as somebody_else:
-            post(somebody_else.url, hostile)
-        chain.sink.wait_for(2, PATIENCE)
-    for span in chain.sink.spans:
-        assert span.attributes == {"usage.kind": "request", "http.route": "/"}
-    in_kafka = b"".join(path.read_bytes() for path in chain.broker.data.glob(f"{chain.topic}-*/*.log"))
-    assert in_kafka
+    chosen = {"config": lax}
+    with (
+        chain.gateway(**(chosen if trusting == "scale-gateway" else {})) as gateway,
+        chain.consumer(**(chosen if trusting == "scale-consumer" else {})),
+    ):
+        said = {
+            "http.url": "https://x.example/?k=1",
+            "http.route": "/",
+            "usage.plan": "xaat-00000000-0000-0000-0000-00",
+        }
+        post(gateway.url, exported((secrets.token_bytes(16), "GET /"), **said))
+        (span,) = chain.sink.wait_for(1, PATIENCE)
+    assert span.attributes == {"usage.kind": "request", "http.route": "/", "usage.plan": "****"}
 
 
 def test_a_consumer_killed_in_an_outage_of_axiom_has_committed_nothing_and_loses_nothing(chain: Chain) -> None:
@@ -138,7 +141,7 @@ def test_a_consumer_whose_token_is_refused_waits_for_another_and_loses_nothing(c
         served(customers, gateway.url)
         with chain.consumer("refused", token="xaat-not-this-one") as refused:
             chain.sink.wait_for_requests(1, PATIENCE)
-            within(lambda: "paused until rebalance" in refused.log.read_text(), "it goes on as if nothing were")
+            within(lambda: "paused until rebalance" in refused.said(), "it goes on as if nothing were")
         assert chain.committed() == 0
         with chain.consumer(token=TOKEN):
             chain.sink.wait_for(2 * N, PATIENCE)
@@ -175,7 +178,41 @@ def test_a_sink_that_refuses_connections_is_waited_for(chain: Chain) -> None:
     chain.sink.fail_with(Refuse())
     with chain.gateway() as gateway, chain.consumer() as consumer:
         served(customers, gateway.url)
-        within(lambda: "Exporting failed. Will retry" in consumer.log.read_text(), "it was not tried")
+        within(lambda: "Exporting failed. Will retry" in consumer.said(), "it was not tried")
         chain.sink.heal()
         chain.sink.wait_for(2 * N, PATIENCE)
     assert arrived(chain.sink) == all_of(customers)
+
+
+def test_what_axiom_took_without_saying_so_is_sent_again_after_a_kill_and_not_more_often(chain: Chain) -> None:
+    customers = named("acme", N)
+    chain.sink.fail_with(Hang(seconds=600, accepted=True))
+    with chain.gateway() as gateway:
+        with chain.consumer() as consumer:
+            served(customers, gateway.url)
+            chain.sink.wait_for(2 * N, PATIENCE)
+            consumer.kill()
+        assert chain.committed() == 0
+        chain.sink.heal()
+        with chain.consumer("next"):
+            chain.sink.wait_for(4 * N, PATIENCE)
+            within(lambda: chain.committed() == chain.held(), "not all is committed")
+    assert arrived(chain.sink) == all_of(customers)
+    assert len(chain.sink.spans) == 4 * N, "each twice, with the ids that tell"
+    assert len(chain.sink.unique_spans) == 2 * N
+
+
+def test_the_files_that_were_not_run_say_so_first() -> None:
+    for name in ("scale-clickhouse", "scale-load-balancing"):
+        assert (CONFIGS / f"{name}.yaml").read_text().startswith("# Not run")
+
+
+def test_a_collector_takes_the_file_for_clickhouse_for_valid(tmp_path: Path) -> None:
+    settings = dict.fromkeys(("AXIOM_API_TOKEN", "KAFKA_BROKERS", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"), "any")
+    command = [needed_collector("builder-kafka.yaml"), "validate"]
+    for name in ("scale-consumer", "scale-clickhouse"):
+        command += ["--config", str(CONFIGS / f"{name}.yaml")]
+    for endpoint, taken in (("clickhouse://db.example:9440?secure=true", True), ("", False)):
+        environment = {**settings, "CLICKHOUSE_ENDPOINT": endpoint}
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+        assert (done.returncode == 0) is taken, done.stderr
