@@ -4,15 +4,21 @@
 #
 #   OTELCOL=$(collector-config/build.sh) && "$OTELCOL" --config collector-config/agent.yaml
 #
+# --if-built: print the path, or fail where there is nothing to be found.
 # OTELCOL_CACHE: where binaries are kept. By default ~/.cache/otel-usage, outside of the source.
 set -eu
 
+if_built=
+if [ "${1:-}" = --if-built ]; then
+  if_built=yes
+  shift
+fi
 manifest=${1:-$(dirname -- "$0")/builder.yaml}
 here=$(CDPATH='' cd -- "$(dirname -- "$manifest")" && pwd)
 cache=${OTELCOL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/otel-usage}
 
 if ! command -v go > /dev/null; then
-  echo "build.sh: Go is not installed. Install Go 1.26 or later, or set OTELCOL to a Collector that you have." >&2
+  echo "build.sh needs Go 1.26 or later, which is not installed; OTELCOL names a Collector that is there" >&2
   exit 2
 fi
 
@@ -25,6 +31,10 @@ key=$({ grep -v '^ *#' "$manifest"; ours | while read -r file; do cat "$file"; d
   cksum | tr ' ' '-')
 binary=$cache/otelcol-$key
 if [ ! -x "$binary" ]; then
+  if [ -n "$if_built" ]; then
+    echo "the Collector of $(basename "$manifest") is not built: make collector builds it" >&2
+    exit 1
+  fi
   mkdir -p "$cache"
   # In a directory of its own: of two that build at once, neither sees the other, and the last to end wins with the same.
   work=$(mktemp -d "$cache/build-XXXXXX")

@@ -8,12 +8,15 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import pytest
+
+_BUILD: Final = Path(__file__).parents[1] / "collector-config" / "build.sh"
 
 
 def needed_program(name: str) -> str:
@@ -39,6 +42,17 @@ def needed_environment(python: Path) -> None:
     """The interpreter of an environment that ``make test`` sets up."""
     if not python.exists():
         _missing(f"there is no environment {python.parents[1].name}: make test sets it up")
+
+
+def needed_collector(manifest: str = "builder.yaml") -> str:
+    """The path of the Collector that ``make collector`` has built from a manifest in ``collector-config/``. ``OTELCOL``
+    names another one, for all manifests.
+    """
+    if named := os.environ.get("OTELCOL"):
+        return named
+    command = [_BUILD, "--if-built", _BUILD.parent / manifest]
+    built = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return built.stdout.strip() if built.returncode == 0 else _missing(built.stderr.strip())
 
 
 def _missing(what: str) -> NoReturn:

@@ -5,7 +5,6 @@ The bytes that leave for the sink are searched for them as they are on the wire,
 
 from __future__ import annotations
 
-import gzip
 import secrets
 import subprocess
 import sys
@@ -18,9 +17,8 @@ import httpx
 import pytest
 
 from otel_usage.local.http_server import HttpServer
-from otel_usage.local.messages import Request, Response
-from otel_usage.local.receiver import Receiver
 from tests.servers import PROGRAMS, free_port, server_process
+from tests.wire import Wire
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 KEYS: Final = ("sk_demo_acme_9f2c", "ek_demo_globex_51c0", "wk_demo_contoso_c66a", "sk_demo_northwind_0b7d")
@@ -28,22 +26,6 @@ PEPPER: Final = "wire:" + secrets.token_hex(16)
 BAGGAGE_KEY: Final = "k1:" + secrets.token_hex(16)
 TOKEN: Final = "xaat-" + secrets.token_hex(16)
 JWT: Final = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm5hIn0." + secrets.token_hex(16)
-
-
-class Wire:
-    """A sink that keeps the body of each request as it arrives, decompressed."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.spans = 0
-        self._receiver = Receiver()
-
-    def __call__(self, request: Request) -> Response:
-        body = request.body or b""
-        self.bodies.append(gzip.decompress(body) if request.header("Content-Encoding") == "gzip" else body)
-        exchange = self._receiver.handle(request)
-        self.spans += len(exchange.spans)
-        return exchange.response
 
 
 @contextmanager

@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otel_usage.cli import main
 from otel_usage.collector import PIPELINES, Choices, pipeline
 from otel_usage.collector.forms import re2 as form_in_re2
-from otel_usage.collector.secrets import re2
+from otel_usage.collector.secrets import HARMLESS, re2
 from otel_usage.errors import ConfigError
+from otel_usage.redaction import redact
 from otel_usage.schema import ATTRIBUTES, PERSONAL_KEYS
 
 SHIPPED = Path(__file__).parents[2] / "collector-config"
@@ -67,3 +70,9 @@ def test_a_form_keeps_its_meaning() -> None:
     forms = [a.form for a in ATTRIBUTES if a.form is not None]
     assert not [form.pattern for form in forms if "(?=" in form_in_re2(form) and "://" not in form.pattern]
     assert form_in_re2(re.compile(r"[\w.-]{1,9}|[\u2028\ud800-\udfff]")) == r"[\pL\pN_.-]{1,9}|[\x{2028}]"
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.from_regex(re.compile(HARMLESS, re.ASCII), fullmatch=True))
+def test_the_package_finds_nothing_in_what_a_collector_does_not_search(text: str) -> None:
+    assert redact(text) == text

@@ -1,5 +1,4 @@
-"""The allowlist as four processors of the Collector, which every pipeline puts behind its receiver in this order:
-``filter/usage``, ``transform/usage``, ``redaction/usage``, ``transform/usage_names``.
+"""The allowlist as processors of the Collector, which every pipeline has behind its receiver, as :data:`ORDER` says.
 
 A map of attributes is not cleaned, but made anew of what may stand in it: a key that comes twice would survive being
 checked once, and a statement that fails leaves something out instead of letting it through.
@@ -45,11 +44,22 @@ _NAMES: Final = {
 """Of which attributes the package makes the names of each kind of span. Of custom spans the application does."""
 
 
+ORDER: Final = ("filter/usage", "groupbyattrs/usage", "transform/usage", "redaction/usage", "transform/usage_names")
+"""The processors as they follow each other."""
+
+
+def order(_choices: Choices) -> list[str]:
+    """Their names, as items of a pipeline's ``processors``."""
+    return [f"- {name}" for name in ORDER]
+
+
 def processors(choices: Choices) -> list[str]:
     """The processors, as entries of ``processors``."""
     return [
         "# The user's own traces, which may come here by mistake, are no usage, and unknown events are none.",
         *_filter(),
+        "# Resources made anew, with their attributes alone: OTLP's references to entities are reached by nothing else.",
+        "groupbyattrs/usage: {}",
         "# Keys, types, lengths and forms. `cache` is a new map, which takes the place of what came.",
         *_transform(choices),
         "# What looks like a secret or an e-mail address in what is left.",
@@ -129,7 +139,7 @@ def redaction(choices: Choices) -> list[str]:
         "  # One of a list, or a number: there is nothing to search.",
         "  ignored_keys:",
         *items((a.key for a in leaving if not searched(a)), 4),
-        "  # Too short for a secret, and without a mark that short ones have.",
+        "  # No such thing can be in these: they are not searched.",
         "  allowed_values:",
         *items([HARMLESS], 4),
         "  blocked_values:",

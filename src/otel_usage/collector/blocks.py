@@ -10,6 +10,7 @@ from .choices import Choices
 
 BLOCKS: Final[Mapping[str, Callable[[Choices], Iterable[str]]]] = {
     "allowlist": allowlist.processors,
+    "allowlist_order": allowlist.order,
     "redaction": allowlist.redaction,
 }
 """By the name that stands between two ``@`` on a line of its own. The block takes that line's indentation."""

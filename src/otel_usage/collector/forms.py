@@ -17,7 +17,11 @@ _WORDS: Final = r"[\w"
 
 # What a template holds nothing of: a URL, a fragment, white space but after the comma of a converter, and a query, that
 # is a question mark that no `(` stands before and that a `key=` follows, or a word up to the end.
-_NO_TEMPLATE: Final = r"://|[#\x00-\x1f\x7f-\x{9f}]|(?:^|[^,]) |[^\S ]|(?:^|[^(])\?(?:[^/()?]*=|[\pL\pN_%.~+&;:,@-]+$)"
+_NO_TEMPLATE: Final = (
+    r"://|#|(?:^|[^,]) "
+    r"|[\x00-\x1f\x7f-\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+    r"|(?:^|[^(])\?(?:[^/()?]*=|[\pL\pN_%.~+&;:,@-]+$)"
+)
 _FORBIDDEN: Final[Mapping[re.Pattern[str], str]] = {TEMPLATE: _NO_TEMPLATE, SEGMENT: "/|" + _NO_TEMPLATE}
 """Forms that look ahead and behind, by what none of their values has anywhere."""
 

@@ -53,6 +53,8 @@ _LOGINS: Final = (
 
 _FIRST: Final = r"[^\s\"'&;,<>{\[.$*:]"  # `{token}` and `:token` are places for one, `[redacted]` was one
 _VALUE: Final = r"[^\s\"'&;,<>]"
+_LETTERED: Final = r"[^\s\"'&;,<>{\[.$*:\d]"
+_DIGITLESS: Final = r"[^\s\"'&;,<>\d]"
 _ASSIGNED: Final = (
     r"(?:(?i:authorization)[\"']?\s?[:=]|(?i:cookie)[\"']?\s?[:=][^\r\n=\d]{0,64}[=\d])\s{0,2}[\"']?[^\"'\r\n]{4,}",
     r"(?i:passw(?:or)?d|passphrase|pwd|client[_-]?secret|"
@@ -62,7 +64,9 @@ _ASSIGNED: Final = (
     r"(?i:secret|token|credentials?|sess(?:ion)?[_-]?id|connect\.sid|signature|\bsig"
     r"|(?:^|[^a-z0-9])(?:db|database|mysql|postgres|pg|redis|smtp|mail|ftp|user|admin|root)_pass|(?:^|[^a-z0-9_-])pass)"
     rf"(?:(?:[\"']?\s?=\s?[\"']?|[\"']\s?:\s?[\"']){_FIRST}{_VALUE}{{5,}}"
-    rf"|:\s[^\s\"'&;,<>{{\[.$*:\d]?{_VALUE}{{0,64}}\d{_VALUE}{{3,}})",
+    # Behind a colon it has a digit, and is no count of five at most.
+    rf"|:\s(?:{_LETTERED}(?:{_VALUE}{{2,64}}\d|{_VALUE}{{0,64}}\d{_VALUE}{{2}})|\d{{1,5}}{_DIGITLESS}{_VALUE}{{2}}|\d{{6}})"
+    rf"{_VALUE}*)",
 )  # fmt: skip
 
 _LOCAL: Final = r"[^\s@<>()\[\]{}\",;:/\\|?=&#%]"
@@ -103,5 +107,9 @@ def patterns(*, email_addresses: bool) -> list[str]:
     return found if email_addresses else [*found, _EMAIL]
 
 
-HARMLESS: Final = r"^[A-Za-z0-9_./{}-]{0,12}$"
-"""Too short to be a secret, and without a mark that short ones have: it is not searched for one."""
+HARMLESS: Final = (
+    r"^(?:[A-Za-z0-9_./{}-]{0,12}"  # too short for a secret, and without the marks that short ones have
+    r"|[0-9a-f]{16}|[0-9a-f]{32}|[a-z0-9_-]{1,16}:[0-9a-f]{32}"  # ids and keyed hashes
+    r"|[a-z]{1,16}(?:\.[a-z]{1,16}){1,5}|(?:/(?:[a-z]{1,16}|v[0-9]|\{[a-z_]{1,16}\})){1,8})$"  # hosts and routes
+)
+"""Values that hold none of it, as most do: they are not searched, which costs more than all else that is done here."""

@@ -1,0 +1,105 @@
+"""A Collector as a process: the shipped file as it is, with ports and places of the test's own from the environment."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+
+from tests.conftest import TOKEN
+from tests.needs import needed_collector
+from tests.servers import free_port
+
+CONFIGS: Final = Path(__file__).parents[2] / "collector-config"
+PATIENCE: Final = 60.0
+"""Seconds that anything may take that takes one when nobody else wants the processor."""
+
+
+class Collector:
+    """One Collector, which may be ended and started again at the same place: it is another process then."""
+
+    def __init__(self, binary: str, config: Path, directory: Path, **environment: str) -> None:
+        self.grpc, self.http, self.health = free_port(), free_port(), free_port()
+        self.log = directory / "collector.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        storage = directory / "storage"
+        storage.mkdir(exist_ok=True)
+        self._command = [binary, "--config", str(config)]
+        self._environment = {
+            "AXIOM_API_TOKEN": TOKEN,
+            "OTELCOL_GRPC_PORT": str(self.grpc),
+            "OTELCOL_HTTP_PORT": str(self.http),
+            "OTELCOL_HEALTH": f"127.0.0.1:{self.health}",
+            "OTELCOL_METRICS_PORT": str(free_port()),
+            "OTELCOL_STORAGE": str(storage),
+            **environment,
+        }
+
+    @property
+    def url(self) -> str:
+        """Where it takes OTLP over HTTP."""
+        return f"http://127.0.0.1:{self.http}"
+
+    def start(self) -> None:
+        """Run it, until it says that it is well."""
+        self.launch()
+        assert self.process is not None
+        deadline = time.monotonic() + PATIENCE
+        while not self.well():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
+    def launch(self) -> None:
+        """Run it, whatever comes of it."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command, env=self._environment, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def well(self) -> bool:
+        """Whether its health check says so."""
+        connection = HTTPConnection("127.0.0.1", self.health, timeout=1)
+        with suppress(OSError):
+            connection.request("GET", "/")
+            return connection.getresponse().status == 200
+        connection.close()
+        return False
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has: it tries to hand over what it holds in memory."""
+        self._end(signal.SIGTERM)
+
+    def said(self) -> str:
+        """All that it has logged."""
+        return self.log.read_text(errors="replace")
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(PATIENCE)
+                raise
+
+
+@contextmanager
+def collector(config: Path, directory: Path, **environment: str) -> Iterator[Collector]:
+    """A Collector with a file, which runs within the block. ``environment`` is all that it has beside its places."""
+    made = Collector(needed_collector(), config, directory, **environment)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()

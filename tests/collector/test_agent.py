@@ -1,0 +1,194 @@
+"""Through the agent: usage of this package arrives whole and once, whatever the destination does, and costs the service
+nothing where there is no Collector.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+import otel_usage as usage
+from otel_usage.local.http_server import HttpServer
+from otel_usage.testing import AxiomStub, RateLimited, Refuse, Status
+from tests.outside import outside
+from tests.servers import serve_asgi
+from tests.wire import Wire
+
+from .collectors import CONFIGS, PATIENCE, Collector, collector
+from .otlp import export, key, post, requests
+
+AGENT = CONFIGS / "agent.yaml"
+
+
+@pytest.fixture
+def agent(stub: AxiomStub, tmp_path: Path) -> Iterator[Collector]:
+    with collector(AGENT, tmp_path, AXIOM_URL=stub.url) as running:
+        yield running
+
+
+@pytest.fixture
+def shop() -> Iterator[str]:
+    """A service whose requests have children and events of every kind."""
+    app = FastAPI()
+
+    @app.get("/v1/items/{number}")
+    def item(number: int) -> dict[str, int]:
+        usage.identify(customer_id=f"customer-{number % 3}", tier=1, auth_kind="user_api_key", provenance="verified")
+        with usage.upstream("warehouse", "stock"):
+            pass
+        usage.record_cache("prices", "quote", status="fresh")
+        usage.meter("items", 2, unit="item")
+        usage.record_limit("per_minute", "allow")
+        usage.record_llm("openai", "gpt-5", input_tokens=8, output_tokens=2, stage="text")
+        with usage.usage_span("render the item", quantity=3, unit="page"):
+            return {"number": number}
+
+    with serve_asgi(app) as url:
+        yield url
+
+
+def arrived(stub: AxiomStub, count: int) -> list[Any]:
+    """The spans at the sink, of which there are as many, once each."""
+    found = stub.wait_for(count, PATIENCE)
+    assert max(Counter(span.key for span in found).values()) == 1
+    assert len(found) == count
+    return found
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_usage_arrives_whole_and_once(
+    protocol: str, agent: Collector, stub: AxiomStub, shop: str, switch_on: Callable[..., None]
+) -> None:
+    port = agent.grpc if protocol == "grpc" else agent.http
+    switch_on(otlp_endpoint=f"http://127.0.0.1:{port}", otlp_protocol=protocol, axiom_token=None)
+    assert {answer.status_code for answer in outside(shop, *(f"/v1/items/{n}" for n in range(50)))} == {200}
+    report = usage.flush(timeout=PATIENCE)
+    assert (report.accepted, report.rejected, report.dropped) == (200, 0, 0)
+
+    spans = arrived(stub, 200)
+    assert Counter(span.attributes["usage.kind"] for span in spans) == dict.fromkeys(
+        ("request", "upstream", "llm", "custom"), 50
+    )
+    names = {"GET /v1/items/{number}", "warehouse stock", "openai gpt-5", "render the item"}
+    assert {span.name for span in spans} == names
+    assert all(len({span.trace_id for span in spans if span.parent_span_id == one.span_id}) == 1
+               for one in spans if one.kind == "server")  # fmt: skip
+    events = [[event.name for event in span.events] for span in spans if span.kind == "server"]
+    assert events == [["usage.cache", "usage.meter", "usage.limit"]] * 50
+
+
+def test_the_agent_changes_nothing_of_a_usage_span(tmp_path: Path, shop: str, switch_on: Callable[..., None]) -> None:
+    before, after = Wire(), Wire()
+    with closing(HttpServer(before)) as near, closing(HttpServer(after)) as far:
+        near.start()
+        far.start()
+        switch_on(otlp_endpoint=near.url)
+        outside(shop, "/v1/items/1", "/v1/items/2", "/v1/items/nothing", "/nowhere")
+        usage.uninstrument()
+        with collector(AGENT, tmp_path, AXIOM_URL=far.url) as agent:
+            for body in before.bodies:
+                assert post_bytes(agent, body) == 200
+            until(lambda: after.spans >= before.spans)
+    assert before.spans > 8
+    assert {span.key: span for span in after.received} == {span.key: span for span in before.received}
+
+
+def post_bytes(agent: Collector, body: bytes) -> int:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    return post(agent.http, ExportTraceServiceRequest.FromString(body))
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, "it has not come about"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("fault", [RateLimited(), Status(429), Status(503), Status(503, {"Retry-After": "1"})], ids=repr)
+def test_what_axiom_refuses_for_a_time_is_sent_again(fault: Any, agent: Collector, stub: AxiomStub) -> None:
+    stub.fail_with(fault, times=2)
+    sent = requests(30)
+    assert post(agent.http, export(sent)) == 200
+    assert {span.key for span in arrived(stub, 30)} == {key(span) for span in sent}
+    assert [request.status for request in stub.requests] == [fault.code if isinstance(fault, Status) else 429] * 2 + [200]
+
+
+def test_a_kill_in_an_outage_loses_nothing_that_was_acknowledged(agent: Collector, stub: AxiomStub) -> None:
+    sent: set[tuple[str, str]] = set()
+
+    def acknowledged(exports: int) -> None:
+        for _ in range(exports):
+            spans = requests(100)
+            assert post(agent.http, export(spans)) == 200
+            sent.update(map(key, spans))
+
+    acknowledged(3)
+    stub.wait_for(300, PATIENCE)
+    stub.fail_with(Refuse())
+    acknowledged(30)
+    agent.kill()  # with batches that it is sending in vain, and others that wait
+    agent.start()
+    acknowledged(10)
+    agent.kill()
+    stub.heal()
+    agent.start()
+    until(lambda: len(stub.unique_spans) >= len(sent))
+    assert {span.key for span in stub.unique_spans} == sent
+
+
+def test_an_orderly_stop_in_an_outage_loses_nothing_either(agent: Collector, stub: AxiomStub) -> None:
+    stub.fail_with(Status(503))
+    sent = requests(50)
+    assert post(agent.http, export(sent)) == 200
+    stub.wait_for_requests(1, PATIENCE)
+    agent.stop()
+    stub.heal()
+    agent.start()
+    until(lambda: len(stub.unique_spans) >= len(sent))
+    assert {span.key for span in stub.unique_spans} == set(map(key, sent))
+
+
+def test_a_collector_that_is_down_costs_the_service_nothing(
+    stub: AxiomStub, tmp_path: Path, shop: str, switch_on: Callable[..., None]
+) -> None:
+    with collector(AGENT, tmp_path, AXIOM_URL=stub.url) as agent:
+        switch_on(otlp_endpoint=agent.url, axiom_token=None, spool=tmp_path / "spool")
+        outside(shop, "/v1/items/0")
+        arrived(stub, 4)
+        agent.kill()
+        assert {answer.status_code for answer in outside(shop, *(f"/v1/items/{n}" for n in range(20)))} == {200}
+        until(lambda: usage.health().ledger.spooled == 80)
+        assert {answer.status_code for answer in outside(shop, *(f"/v1/items/{n}" for n in range(20)))} == {200}
+        agent.start()
+        until(lambda: len(stub.unique_spans) >= 164)
+        report = usage.flush(timeout=PATIENCE)
+        assert (len(stub.unique_spans), report.dropped, report.spooled) == (164, 0, 0)
+
+
+def test_without_a_token_it_does_not_start(tmp_path: Path) -> None:
+    from tests.needs import needed_collector
+
+    tokenless = Collector(needed_collector(), AGENT, tmp_path, AXIOM_API_TOKEN="")
+    tokenless.launch()
+    assert tokenless.process is not None
+    assert tokenless.process.wait(PATIENCE) == 1
+    assert "no bearer token provided" in tokenless.said()
+
+
+def test_it_starts_and_works_without_a_warning(agent: Collector, stub: AxiomStub) -> None:
+    post(agent.http, export(requests(3)))
+    arrived(stub, 3)
+    agent.stop()
+    levels = [line.split("\t")[1] for line in agent.said().splitlines() if line.count("\t") > 1]
+    assert levels
+    assert set(levels) == {"info"}
+    assert "deprecat" not in agent.said().lower()
