@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -23,13 +23,16 @@ PATIENCE: Final = 60.0
 class Collector:
     """One Collector, which may be ended and started again at the same place: it is another process then."""
 
-    def __init__(self, binary: str, config: Path, directory: Path, **environment: str) -> None:
+    def __init__(
+        self, binary: str, config: Path, directory: Path, overlays: Sequence[Path] = (), **environment: str
+    ) -> None:
+        """``overlays``: files that are merged into ``config``."""
         self.grpc, self.http, self.health = free_port(), free_port(), free_port()
         self.log = directory / "collector.log"
         self.process: subprocess.Popen[bytes] | None = None
         storage = directory / "storage"
         storage.mkdir(exist_ok=True)
-        self._command = [binary, "--config", str(config)]
+        self._command = [binary, *(word for file in (config, *overlays) for word in ("--config", str(file)))]
         self._environment = {
             "AXIOM_API_TOKEN": TOKEN,
             "OTELCOL_GRPC_PORT": str(self.grpc),
@@ -64,11 +67,9 @@ class Collector:
 
     def well(self) -> bool:
         """Whether its health check says so."""
-        connection = HTTPConnection("127.0.0.1", self.health, timeout=1)
-        with suppress(OSError):
+        with suppress(OSError), closing(HTTPConnection("127.0.0.1", self.health, timeout=1)) as connection:
             connection.request("GET", "/")
             return connection.getresponse().status == 200
-        connection.close()
         return False
 
     def kill(self) -> None:
@@ -95,9 +96,9 @@ class Collector:
 
 
 @contextmanager
-def collector(config: Path, directory: Path, **environment: str) -> Iterator[Collector]:
+def collector(config: Path, directory: Path, overlays: Sequence[Path] = (), **environment: str) -> Iterator[Collector]:
     """A Collector with a file, which runs within the block. ``environment`` is all that it has beside its places."""
-    made = Collector(needed_collector(), config, directory, **environment)
+    made = Collector(needed_collector(), config, directory, overlays, **environment)
     try:
         made.start()
         yield made

@@ -1,0 +1,166 @@
+"""One Collector on one core, under as much as it takes, and what it used until all of it had been sent on."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+from benchmarks.footprint.sink import Sink
+from tests.collector.collectors import CONFIGS, Collector
+from tests.servers import free_port
+
+from .bodies import Body
+
+CLIENTS: Final = 4
+TOKEN: Final = "benchmark-token-0000"
+LONGEST: Final = 900.0
+"""Seconds, after which a round is given up."""
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round took."""
+
+    spans: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    """Of memory that it had at once."""
+    disk_bytes: int
+    """Written to the disk."""
+    wire_bytes: int
+    """Sent on, as it was on the wire."""
+
+    @property
+    def cpu_per_million(self) -> float:
+        """Seconds of processor time for a million spans."""
+        return self.cpu_seconds / self.spans * 1e6
+
+
+def measure(
+    binary: str, pipeline: str, bodies: Sequence[Body], spans: int, directory: Path, *, core: int | None = None
+) -> Round:
+    """Send at least as many spans to a pipeline. The bodies are sent again where they are fewer. ``core``: the one that
+    the Collector has to stay on. None: it may choose.
+    """
+    wire = directory / "wire"
+    wire.mkdir()
+    own = free_port()
+    with Sink(keep=wire) as sink:
+        environment = {
+            "AXIOM_URL": sink.url,
+            "TRACES_URL": sink.url,
+            "TRACES_TOKEN": TOKEN,
+            "OTELCOL_TOKEN": TOKEN,
+            "OTELCOL_METRICS_PORT": str(own),
+            "GOMAXPROCS": "1",
+        }
+        running = Collector(binary, CONFIGS / f"{pipeline}.yaml", directory, **environment)
+        running.start()
+        try:
+            assert running.process is not None
+            _bind(running.process.pid, core)
+            return _round(running, running.process.pid, own, chosen(bodies, spans), wire)
+        finally:
+            running.kill()
+
+
+def _bind(pid: int, core: int | None) -> None:
+    if core is not None:
+        for thread in Path(f"/proc/{pid}/task").iterdir():  # those to come are where those are that start them
+            os.sched_setaffinity(int(thread.name), {core})
+
+
+def _round(running: Collector, pid: int, own: int, bodies: Sequence[Body], wire: Path) -> Round:
+    _send(running.http, bodies[:1])  # what is made at the first export is no part of what each costs
+    _wait(own, bodies[0].spans, running)
+    spans = sum(body.spans for body in bodies)
+    began, cpu, disk, sent = time.monotonic(), _cpu(pid), _disk(pid), _size(wire)
+    _send(running.http, bodies)
+    _wait(own, bodies[0].spans + spans, running)
+    seconds = time.monotonic() - began
+    return Round(spans, seconds, _cpu(pid) - cpu, _peak(pid), _disk(pid) - disk, _size(wire) - sent)
+
+
+def chosen(bodies: Sequence[Body], spans: int) -> list[Body]:
+    """Bodies of at least as many spans, again from the first where they do not suffice."""
+    taken: list[Body] = []
+    again = cycle(bodies)
+    while spans > 0:
+        taken.append(next(again))
+        spans -= taken[-1].spans
+    return taken
+
+
+def _send(port: int, bodies: Sequence[Body]) -> None:
+    failed: list[str] = []
+
+    def client(own: Sequence[Body]) -> None:
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        headers["Authorization"] = f"Bearer {TOKEN}"
+        with closing(HTTPConnection("127.0.0.1", port, timeout=LONGEST)) as connection:
+            for body in own:
+                connection.request("POST", "/v1/traces", body.wire, headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    failed.append(f"answered with {answer.status}")
+                    return
+
+    threads = [threading.Thread(target=client, args=(bodies[n::CLIENTS],)) for n in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise SystemExit(f"the Collector did not take what it was sent: {failed[0]}")
+
+
+def _wait(own: int, spans: int, running: Collector) -> None:
+    """Until the Collector says that it has sent as many spans on."""
+    deadline = time.monotonic() + LONGEST
+    while (sent := _sent(own)) < spans:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{sent} of {spans} spans were sent on within {LONGEST:.0f} s:\n{running.said()[-2000:]}")
+        time.sleep(0.05)
+
+
+def _sent(own: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{own}/metrics", timeout=60) as answer:
+        return sent_spans(answer.read().decode())
+
+
+def sent_spans(said: str) -> int:
+    """The spans that a Collector has sent on by all its exporters, of what it says of itself to Prometheus."""
+    found = re.findall(r"^otelcol_exporter_sent_spans\S*\{[^}]*\} (\S+)$", said, re.MULTILINE)
+    return sum(int(float(number)) for number in found)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _peak(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def _disk(pid: int) -> int:
+    found = re.search(r"^write_bytes: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.iterdir())
