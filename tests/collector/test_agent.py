@@ -113,13 +113,17 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("fault", [RateLimited(), Status(429), Status(503), Status(503, {"Retry-After": "1"})], ids=repr)
+@pytest.mark.parametrize(
+    "fault", [RateLimited(), Status(429), Status(503), Status(503, {"Retry-After": "1"})], ids=repr
+)
 def test_what_axiom_refuses_for_a_time_is_sent_again(fault: Any, agent: Collector, stub: AxiomStub) -> None:
     stub.fail_with(fault, times=2)
     sent = requests(30)
     assert post(agent.http, export(sent)) == 200
     assert {span.key for span in arrived(stub, 30)} == {key(span) for span in sent}
-    assert [request.status for request in stub.requests] == [fault.code if isinstance(fault, Status) else 429] * 2 + [200]
+    assert [request.status for request in stub.requests] == [fault.code if isinstance(fault, Status) else 429] * 2 + [
+        200
+    ]
 
 
 def test_a_kill_in_an_outage_loses_nothing_that_was_acknowledged(agent: Collector, stub: AxiomStub) -> None:

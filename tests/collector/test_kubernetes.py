@@ -40,11 +40,11 @@ def collector(pod: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def config_of(container: dict[str, Any]) -> Path:
-    (argument,) = container["args"]
-    directory, _, name = argument.removeprefix("--config=").rpartition("/")
-    assert directory in {mount["mountPath"] for mount in container["volumeMounts"]}
-    return CONFIGS / name
+def config_of(container: dict[str, Any]) -> str:
+    """The files that it is started with, one after the other."""
+    paths = [Path(argument.removeprefix("--config=")) for argument in container["args"]]
+    assert {str(path.parent) for path in paths} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+    return "".join((CONFIGS / path.name).read_text() for path in paths)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -67,8 +67,8 @@ def test_a_field_that_does_not_exist_would_be_found() -> None:
 def test_the_environment_has_every_variable_that_the_configuration_cannot_do_without(pod: Any, spec: Any) -> None:
     container = collector(pod)
     given = {variable["name"] for variable in container["env"]}
-    asked = set(re.findall(r"\$\{env:(\w+)", config_of(container).read_text()))
-    without_default = set(re.findall(r"\$\{env:(\w+)\}", config_of(container).read_text()))
+    asked = set(re.findall(r"\$\{env:(\w+)", config_of(container)))
+    without_default = set(re.findall(r"\$\{env:(\w+)\}", config_of(container)))
     assert without_default <= given
     assert given - asked <= {"GOMEMLIMIT"}, "what nobody asks for"
 
@@ -76,7 +76,7 @@ def test_the_environment_has_every_variable_that_the_configuration_cannot_do_wit
 @pytest.mark.parametrize(("pod", "spec"), pods())
 def test_what_is_kept_is_on_a_volume(pod: Any, spec: Any) -> None:
     container = collector(pod)
-    if "file_storage" not in config_of(container).read_text():
+    if "file_storage" not in config_of(container):
         return
     (storage,) = [variable["value"] for variable in container["env"] if variable["name"] == "OTELCOL_STORAGE"]
     (volume,) = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == storage]
@@ -120,10 +120,10 @@ def test_the_probes_ask_where_the_health_check_listens_beyond_loopback(pod: Any,
 
 
 @pytest.mark.parametrize(("pod", "spec"), pods())
-def test_the_token_is_in_a_secret(pod: Any, spec: Any) -> None:
+def test_every_token_is_in_a_secret(pod: Any, spec: Any) -> None:
     for container in containers(pod):
         for variable in container.get("env", ()):
-            assert ("valueFrom" in variable) == (variable["name"] == "AXIOM_API_TOKEN")
+            assert ("valueFrom" in variable) == variable["name"].endswith("_TOKEN")
 
 
 def test_services_lead_to_ports_that_are_there() -> None:
