@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,11 +31,11 @@ def _jars() -> str:
 class Broker:
     """A broker and its data, for the length of a ``with`` block; it may be stopped and started within."""
 
-    def __init__(self, directory: Path, heap: str = "256m") -> None:
-        """``heap``: the most that Java may take for objects."""
+    def __init__(self, directory: Path, java: Sequence[str] = ("-Xmx256m", "-XX:TieredStopAtLevel=1")) -> None:
+        """``java``: options of the broker's Java. By default it starts soon, takes little and never gets faster."""
         self.directory = directory / "kafka"
         self.directory.mkdir()
-        self._heap = heap
+        self._options = java
         self._port, controller = free_port(), free_port()
         self._settings = self.directory / "broker.properties"
         self._settings.write_text(
@@ -132,7 +133,7 @@ class Broker:
         self._tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.address, *words)
 
     def _java(self) -> list[str]:
-        return [needed_program("java"), f"-Xmx{self._heap}", "-XX:TieredStopAtLevel=1", _LOG_LEVEL, "-cp", _jars()]
+        return [needed_program("java"), *self._options, _LOG_LEVEL, "-cp", _jars()]
 
     def _tool(self, *words: str | Path) -> str:
         """What one of Kafka's own commands prints."""
