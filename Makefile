@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 SPREAD := --numprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-quick bench-collector footprint conformance chaos fuzz audit docs clean
+.PHONY: help demo test collector lint format bench bench-quick bench-collector footprint conformance chaos fuzz audit \
+	docs clean
 
 help: ## Show these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -23,6 +24,9 @@ test: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every test
 	@$(BIN)/python -m pytest -q --ignore tests/conformance
 	@echo "make test: the conformance suite, in four processes; a quarter of an hour and more"
 	@$(BIN)/python -m pytest -q $(SPREAD) tests/conformance
+
+collector: ## Build the Collectors that the pipelines are tested on: ten minutes each, once, with Go
+	@for manifest in collector-config/builder*.yaml; do collector-config/build.sh $$manifest || exit; done
 
 lint: $(VENV)/.dev ## Style, types and the layers
 	@echo "make lint: ruff, mypy, import-linter"

@@ -40,6 +40,7 @@ _COLUMNS: Final[dict[str, Callable[[Round], float]]] = {
     "peak memory, MiB": lambda found: found.peak_bytes / 2**20,
     "written to disk, bytes/span": lambda found: found.disk_bytes / found.spans,
     "sent, bytes/span": lambda found: found.wire_bytes / found.spans,
+    "metric points per 1,000 spans": lambda found: found.points / found.spans * 1000,
 }
 
 

@@ -41,6 +41,8 @@ class Round:
     """Written to the disk."""
     wire_bytes: int
     """Sent on, as it was on the wire."""
+    points: int
+    """Points of metrics that were sent."""
 
     @property
     def cpu_per_million(self) -> float:
@@ -91,7 +93,8 @@ def _round(running: Collector, pid: int, own: int, bodies: Sequence[Body], wire:
     send(running.http, bodies)
     wait(own, bodies[0].spans + spans, running)
     seconds = time.monotonic() - began
-    return Round(spans, seconds, cpu(pid) - used, peak(pid), disk(pid) - written, size(wire) - sent)
+    used, points = cpu(pid) - used, added_up(_said(own), "sent_metric_points")
+    return Round(spans, seconds, used, peak(pid), disk(pid) - written, size(wire) - sent, points)
 
 
 def chosen(bodies: Sequence[Body], spans: int) -> list[Body]:
@@ -130,22 +133,22 @@ def send(port: int, bodies: Sequence[Body]) -> None:
 
 
 def wait(own: int, spans: int, running: Collector) -> None:
-    """Until the Collector says that it has sent as many spans on."""
+    """Until the Collector says that it has sent as many spans on, and has nothing left to send."""
     deadline = time.monotonic() + LONGEST
-    while (sent := _sent(own)) < spans:
+    while added_up(said := _said(own), "sent_spans") < spans or added_up(said, "queue_size"):
         if time.monotonic() > deadline:
-            raise SystemExit(f"{sent} of {spans} spans were sent on within {LONGEST:.0f} s:\n{running.said()[-2000:]}")
+            raise SystemExit(f"{spans} spans were not sent on within {LONGEST:.0f} s:\n{running.said()[-2000:]}")
         time.sleep(0.05)
 
 
-def _sent(own: int) -> int:
+def _said(own: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{own}/metrics", timeout=60) as answer:
-        return sent_spans(answer.read().decode())
+        return str(answer.read(), "utf-8")
 
 
-def sent_spans(said: str) -> int:
-    """The spans that a Collector has sent on by all its exporters, of what it says of itself to Prometheus."""
-    found = re.findall(r"^otelcol_exporter_sent_spans\S*\{[^}]*\} (\S+)$", said, re.MULTILINE)
+def added_up(said: str, what: str) -> int:
+    """A number that each exporter of a Collector has, of all of them, out of what it says of itself to Prometheus."""
+    found = re.findall(rf"^otelcol_exporter_{what}(?:_total)?\{{[^}}]*\}} (\S+)$", said, re.MULTILINE)
     return sum(int(float(number)) for number in found)
 
 

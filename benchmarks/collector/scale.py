@@ -133,7 +133,7 @@ def _used(
         bind(pid, core)
         work()
         seconds = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
-        took = Round(spans, seconds, cpu(pid), peak(pid), disk(pid), sent() - before)
+        took = Round(spans, seconds, cpu(pid), peak(pid), disk(pid), sent() - before, 0)
     finally:
         running.kill()
     return took, cpu(broker.process.pid) - brokers

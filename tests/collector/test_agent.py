@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otel_usage as usage
 from otel_usage.local.http_server import HttpServer
 from otel_usage.testing import AxiomStub, RateLimited, Refuse, Status
+from tests.needs import needed_collector
 from tests.outside import outside
 from tests.servers import serve_asgi
 from tests.wire import Wire
@@ -94,16 +96,10 @@ def test_the_agent_changes_nothing_of_a_usage_span(tmp_path: Path, shop: str, sw
         usage.uninstrument()
         with collector(AGENT, tmp_path, AXIOM_URL=far.url) as agent:
             for body in before.bodies:
-                assert post_bytes(agent, body) == 200
+                assert post(agent.http, ExportTraceServiceRequest.FromString(body)) == 200
             until(lambda: after.spans >= before.spans)
     assert before.spans > 8
     assert {span.key: span for span in after.received} == {span.key: span for span in before.received}
-
-
-def post_bytes(agent: Collector, body: bytes) -> int:
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-    return post(agent.http, ExportTraceServiceRequest.FromString(body))
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -124,6 +120,17 @@ def test_what_axiom_refuses_for_a_time_is_sent_again(fault: Any, agent: Collecto
     assert [request.status for request in stub.requests] == [fault.code if isinstance(fault, Status) else 429] * 2 + [
         200
     ]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_what_axiom_refuses_for_good_holds_up_nothing_behind_it(status: int, agent: Collector, stub: AxiomStub) -> None:
+    stub.fail_with(Status(status), times=1)
+    assert post(agent.http, export(requests(3))) == 200
+    stub.wait_for_requests(1, PATIENCE)
+    sent = requests(5)
+    assert post(agent.http, export(sent)) == 200
+    assert {span.key for span in arrived(stub, 5)} == {key(span) for span in sent}
+    until(lambda: "Exporting failed. Dropping data." in agent.said())
 
 
 def test_a_kill_in_an_outage_loses_nothing_that_was_acknowledged(agent: Collector, stub: AxiomStub) -> None:
@@ -179,8 +186,6 @@ def test_a_collector_that_is_down_costs_the_service_nothing(
 
 
 def test_without_a_token_it_does_not_start(tmp_path: Path) -> None:
-    from tests.needs import needed_collector
-
     tokenless = Collector(needed_collector(), AGENT, tmp_path, AXIOM_API_TOKEN="")
     tokenless.launch()
     assert tokenless.process is not None

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from benchmarks.collector.__main__ import PIPELINES, table
 from benchmarks.collector.bodies import Body, joined, recorded
-from benchmarks.collector.measuring import Round, chosen, measure, sent_spans
+from benchmarks.collector.measuring import Round, added_up, chosen, measure
 from tests.needs import needed_collector
 
 from .otlp import export, requests
@@ -49,11 +49,12 @@ def test_bodies_are_sent_again_where_they_do_not_suffice() -> None:
 
 
 def test_what_was_sent_is_added_up_over_exporters() -> None:
-    assert sent_spans(SAID) == 1_504_000
+    assert added_up(SAID, "sent_spans") == 1_504_000
+    assert added_up(SAID, "sent_metric_points") == 7
 
 
 def test_the_table_has_the_median() -> None:
-    rounds = [Round(1000, 2.0, seconds, 2**20, 5000, 3000) for seconds in (0.1, 0.3, 0.2)]
+    rounds = [Round(1000, 2.0, seconds, 2**20, 5000, 3000, 0) for seconds in (0.1, 0.3, 0.2)]
     assert "| agent | 200 (100 to 300) | 5,000 (3,333 to 10,000) | 500 (500 to 500) | 1 (1 to 1) | 5 " in table(
         {"agent": rounds}
     )
@@ -67,3 +68,4 @@ def test_a_round_is_measured_to_its_end(pipeline: str, bodies: list[Body], tmp_p
     assert took.seconds > 0
     assert took.peak_bytes > 2**20
     assert took.wire_bytes > 0
+    assert (took.points > 0) == (pipeline == "gateway")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -138,3 +139,20 @@ def test_the_second_backend_gets_everything_while_the_first_is_away(tmp_path: Pa
 
 def arrives(stub: AxiomStub, sent: set[tuple[str, str]]) -> None:
     wait_until(lambda: times(stub).keys() == sent, lambda: (len(sent), len(times(stub))))
+
+
+def test_a_full_queue_makes_clients_wait_and_keeps_what_it_took(tmp_path: Path) -> None:
+    small = tmp_path / "small.yaml"
+    small.write_text("exporters: {otlp_http/others: {sending_queue: {queue_size: 50000}}}")
+    with gateway(tmp_path, [small]) as running:
+        usage = running.usage
+        usage.fail_with(Refuse())
+        batches = [[request(Request(tier=0)) for _ in range(50)] for _ in range(40)]
+        with ThreadPoolExecutor(8) as clients:
+            answers = [clients.submit(running.send, batch) for batch in batches]
+            wait_until(lambda: any(answer.done() for answer in answers), lambda: answers)
+            assert sum(answer.done() for answer in answers) < 10  # there is no room for more
+            usage.heal()
+            assert {answer.result(60) for answer in answers} == {200}
+        wait_until(lambda: len(times(usage)) == 2000, lambda: len(times(usage)))
+        assert set(times(usage).values()) == {1}

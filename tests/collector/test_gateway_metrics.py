@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from otel_usage import flush
@@ -50,9 +51,11 @@ def test_totals_are_right_when_it_was_killed_and_the_dataset_was_away(tmp_path: 
     with gateway(tmp_path, USAGE_METRIC_CUSTOMERS="acme") as running:
         metrics = running.metrics
         metrics.status = 503
+        facts = Request(bytes_out=KILOBYTES, failed=True)
         for _ in range(3):
-            for _ in range(5):
-                assert running.send([request(Request(bytes_out=KILOBYTES, failed=True)) for _ in range(40)]) == 200
+            with ThreadPoolExecutor(4) as clients:
+                batches = [[request(facts) for _ in range(40)] for _ in range(5)]
+                assert set(clients.map(running.send, batches)) == {200}
             running.kill_and_start()
         metrics.status = 200
         metrics.wait_until(lambda: metrics.total("usage.requests") >= 600)
@@ -60,6 +63,8 @@ def test_totals_are_right_when_it_was_killed_and_the_dataset_was_away(tmp_path: 
         assert metrics.total("usage.request.errors") == 600
         assert metrics.total("usage.response.bytes") == 600 * KILOBYTES
         assert metrics.total("usage.request.duration") == 600 * 0.25
+        # Of five metrics, one each: a start begins none anew.
+        assert len({point.series for point in metrics.points}) == 5
 
 
 def test_ten_thousand_customers_and_routes_make_no_more_series_than_it_may(tmp_path: Path) -> None:

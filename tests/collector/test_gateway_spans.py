@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from otel_usage import flush
-from otel_usage.schema import RESOURCE, allowed_on
+from otel_usage.schema import ATTRIBUTES, RESOURCE, ValueType, allowed_on
 from tests.conftest import TOKEN
 from tests.needs import needed_collector
 
@@ -20,6 +20,7 @@ from .gateways import AGENTS_TOKEN, by_dataset, gateway, times, wait_until
 from .otlp import export, key, pairs, post, post_body, span
 
 TRACES = 2000
+MARK = "~~"
 SECRET = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"
 REQUIRED = {"OTELCOL_TOKEN": "token", "AXIOM_API_TOKEN": "token", "TRACES_TOKEN": "token", "TRACES_URL": "endpoint"}
 
@@ -137,11 +138,28 @@ def test_usage_goes_on_where_the_backend_of_other_traces_is_away(tmp_path: Path)
         wait_until(lambda: len(times(usage)) == 200, lambda: len(times(usage)))
 
 
-def test_what_is_no_utf8_costs_nobody_else_a_span(tmp_path: Path) -> None:
+def test_what_is_no_utf8_costs_nobody_a_span(tmp_path: Path) -> None:
+    # A reader of protobuf refuses all of an export in which one string is no UTF-8, and with it what others sent.
+    texts = [a for a in ATTRIBUTES if a.type is ValueType.STRING and a.key != "usage.kind"]
+    spans = [request(Request(more={a.key: f"{str(a.example)[:-2]}{MARK}"})) for a in texts if "request" in a.on]
+    spans += [span(f"work {MARK}", {"usage.kind": "custom"}), span(f"POST {MARK}", {"usage.kind": "upstream"})]
+    spans += [span("work", {"usage.kind": "custom", a.key: MARK}) for a in texts if "custom" in a.on]
+    spans.append(span("work", {"usage.kind": "custom", MARK: "value"}))
+    meter = request()
+    meter.events.add(name="usage.meter", attributes=pairs({"usage.unit": MARK}))
+    meter.events.add(name=MARK)
+    spans.append(meter)
     with gateway(tmp_path) as running:
-        usage = running.usage
-        body = export([request(Request("ACME_ACME"))]).SerializeToString()
-        post_body(running.collector.http, body.replace(b"ACME_ACME", b"ACME\xff\xfeACM"), AGENTS_TOKEN)
-        assert running.send([request() for _ in range(10)]) == 200
-        wait_until(lambda: len(times(usage)) >= 10, lambda: usage.requests)
-        assert {request.status for request in usage.requests} == {200}
+        body = export(spans, **{"service.name": MARK, "service.version": MARK}).SerializeToString()
+        assert post_body(running.collector.http, body.replace(MARK.encode(), b"\xff\xfe"), AGENTS_TOKEN) == 200
+        wait_until(lambda: len(times(running.usage)) == len(spans), lambda: running.usage.requests)
+        assert {request.status for request in running.usage.requests} == {200}
+
+
+def test_the_package_sends_to_it_by_grpc_too(tmp_path: Path, switch_on: Callable[..., None]) -> None:
+    with gateway(tmp_path) as running:
+        grpc = f"http://127.0.0.1:{running.collector.grpc}"
+        switch_on(otlp_endpoint=grpc, otlp_protocol="grpc", axiom_token=AGENTS_TOKEN)
+        traffic.serve(traffic.calls(60))
+        assert flush(PATIENCE).complete
+        wait_until(lambda: len(times(running.usage)) == 168, lambda: len(times(running.usage)))

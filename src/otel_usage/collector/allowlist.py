@@ -58,7 +58,7 @@ def processors(choices: Choices) -> list[str]:
     return [
         "# The user's own traces, which may come here by mistake, are no usage, and unknown events are none.",
         *_filter(),
-        "# Resources made anew, with their attributes alone: OTLP's references to entities are reached by nothing else.",
+        "# Resources made anew, with their attributes alone: references to entities are reached by nothing else.",
         "groupbyattrs/usage: {}",
         "# Keys, types, lengths and forms. `cache` is a new map, which takes the place of what came.",
         *_transform(choices),
