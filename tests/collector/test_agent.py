@@ -69,8 +69,12 @@ def test_usage_arrives_whole_and_once(
     protocol: str, agent: Collector, stub: AxiomStub, shop: str, switch_on: Callable[..., None]
 ) -> None:
     port = agent.grpc if protocol == "grpc" else agent.http
-    switch_on(otlp_endpoint=f"http://127.0.0.1:{port}", otlp_protocol=protocol, axiom_token=None)
+    # With patience: what is not answered in time is sent a second time.
+    switch_on(
+        otlp_endpoint=f"http://127.0.0.1:{port}", otlp_protocol=protocol, axiom_token=None, export_timeout=PATIENCE
+    )
     assert {answer.status_code for answer in outside(shop, *(f"/v1/items/{n}" for n in range(50)))} == {200}
+    until(lambda: usage.health().ledger.produced == 200)  # the last answer is at its client before its span is made
     report = usage.flush(timeout=PATIENCE)
     assert (report.accepted, report.rejected, report.dropped) == (200, 0, 0)
 
@@ -93,12 +97,13 @@ def test_the_agent_changes_nothing_of_a_usage_span(tmp_path: Path, shop: str, sw
         far.start()
         switch_on(otlp_endpoint=near.url)
         outside(shop, "/v1/items/1", "/v1/items/2", "/v1/items/nothing", "/nowhere")
+        until(lambda: usage.health().ledger.produced == 10)
         usage.uninstrument()
         with collector(AGENT, tmp_path, AXIOM_URL=far.url) as agent:
             for body in before.bodies:
                 assert post(agent.http, ExportTraceServiceRequest.FromString(body)) == 200
             until(lambda: after.spans >= before.spans)
-    assert before.spans > 8
+    assert before.spans == 10
     assert {span.key: span for span in after.received} == {span.key: span for span in before.received}
 
 
@@ -172,7 +177,7 @@ def test_a_collector_that_is_down_costs_the_service_nothing(
     stub: AxiomStub, tmp_path: Path, shop: str, switch_on: Callable[..., None]
 ) -> None:
     with collector(AGENT, tmp_path, AXIOM_URL=stub.url) as agent:
-        switch_on(otlp_endpoint=agent.url, axiom_token=None, spool=tmp_path / "spool")
+        switch_on(otlp_endpoint=agent.url, axiom_token=None, spool=tmp_path / "spool", export_timeout=PATIENCE)
         outside(shop, "/v1/items/0")
         arrived(stub, 4)
         agent.kill()
