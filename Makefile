@@ -49,9 +49,10 @@ bench-quick: $(VENV)/.dev ## Fails if a request costs more than is stated: a min
 	@echo "make bench-quick: bare, otel_usage and stock OpenTelemetry, as ratios against those in benchmarks/stated.py"
 	@$(BIN)/python -m benchmarks --quick
 
-bench-collector: $(VENV)/.dev ## What a span costs in the Collector, as agent and as gateway: some minutes
-	@echo "make bench-collector: builds the Collector if it has to, measures three rounds, and writes docs/collector.md"
+bench-collector: $(VENV)/.dev ## What a span costs in Collectors and in Kafka: some minutes
+	@echo "make bench-collector: builds Collectors if it has to, measures them, and Kafka, and writes docs/collector.md"
 	@$(BIN)/python -m benchmarks.collector --into-docs
+	@$(BIN)/python -m benchmarks.collector.scale --json benchmarks/collector/sizing.json --into-docs
 
 footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
 	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some nine minutes"

@@ -72,11 +72,13 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def collector() -> str:
-    """The Collector that ``OTELCOL`` names, or that ``collector-config/build.sh`` builds."""
+def collector(manifest: str = "builder.yaml") -> str:
+    """The Collector that ``OTELCOL`` names, or that ``collector-config/build.sh`` builds of a manifest."""
     if named := os.environ.get("OTELCOL"):
         return named
-    built = subprocess.run([ROOT / "collector-config" / "build.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    configs = ROOT / "collector-config"
+    command = [configs / "build.sh", configs / manifest]
+    built = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return built.stdout.strip()
 
 

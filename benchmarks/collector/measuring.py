@@ -72,28 +72,29 @@ def measure(
         running.start()
         try:
             assert running.process is not None
-            _bind(running.process.pid, core)
+            bind(running.process.pid, core)
             return _round(running, running.process.pid, own, chosen(bodies, spans), wire)
         finally:
             running.kill()
 
 
-def _bind(pid: int, core: int | None) -> None:
+def bind(pid: int, core: int | None) -> None:
+    """Have a process stay on a core, if one is named."""
     if core is not None:
         for thread in Path(f"/proc/{pid}/task").iterdir():  # those to come are where those are that start them
             os.sched_setaffinity(int(thread.name), {core})
 
 
 def _round(running: Collector, pid: int, own: int, bodies: Sequence[Body], wire: Path) -> Round:
-    _send(running.http, bodies[:1])  # what is made at the first export is no part of what each costs
-    _wait(own, bodies[0].spans, running)
+    send(running.http, bodies[:1])  # what is made at the first export is no part of what each costs
+    wait(own, bodies[0].spans, running)
     spans = sum(body.spans for body in bodies)
-    began, cpu, disk, sent = time.monotonic(), _cpu(pid), _disk(pid), _size(wire)
-    _send(running.http, bodies)
-    _wait(own, bodies[0].spans + spans, running)
+    began, used, written, sent = time.monotonic(), cpu(pid), disk(pid), size(wire)
+    send(running.http, bodies)
+    wait(own, bodies[0].spans + spans, running)
     seconds = time.monotonic() - began
-    used, points = _cpu(pid) - cpu, added_up(_said(own), "sent_metric_points")
-    return Round(spans, seconds, used, _peak(pid), _disk(pid) - disk, _size(wire) - sent, points)
+    used, points = cpu(pid) - used, added_up(_said(own), "sent_metric_points")
+    return Round(spans, seconds, used, peak(pid), disk(pid) - written, size(wire) - sent, points)
 
 
 def chosen(bodies: Sequence[Body], spans: int) -> list[Body]:
@@ -106,7 +107,8 @@ def chosen(bodies: Sequence[Body], spans: int) -> list[Body]:
     return taken
 
 
-def _send(port: int, bodies: Sequence[Body]) -> None:
+def send(port: int, bodies: Sequence[Body]) -> None:
+    """Send all of them, by as many clients as there are, until each has its answer."""
     failed: list[str] = []
 
     def client(own: Sequence[Body]) -> None:
@@ -130,7 +132,7 @@ def _send(port: int, bodies: Sequence[Body]) -> None:
         raise SystemExit(f"the Collector did not take what it was sent: {failed[0]}")
 
 
-def _wait(own: int, spans: int, running: Collector) -> None:
+def wait(own: int, spans: int, running: Collector) -> None:
     """Until the Collector says that it has sent as many spans on, and has nothing left to send."""
     deadline = time.monotonic() + LONGEST
     while added_up(said := _said(own), "sent_spans") < spans or added_up(said, "queue_size"):
@@ -150,20 +152,24 @@ def added_up(said: str, what: str) -> int:
     return sum(int(float(number)) for number in found)
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _peak(pid: int) -> int:
+def peak(pid: int) -> int:
+    """The most memory that it had at once, in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) * 1024 if found else 0
 
 
-def _disk(pid: int) -> int:
+def disk(pid: int) -> int:
+    """Bytes that it had the system write to disks."""
     found = re.search(r"^write_bytes: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
-def _size(directory: Path) -> int:
+def size(directory: Path) -> int:
+    """Bytes of all files in a directory."""
     return sum(file.stat().st_size for file in directory.iterdir())

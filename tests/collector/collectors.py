@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -68,11 +68,9 @@ class Collector:
 
     def well(self) -> bool:
         """Whether its health check says so."""
-        connection = HTTPConnection("127.0.0.1", self.health, timeout=1)
-        with suppress(OSError):
+        with suppress(OSError), closing(HTTPConnection("127.0.0.1", self.health, timeout=1)) as connection:
             connection.request("GET", "/")
             return connection.getresponse().status == 200
-        connection.close()
         return False
 
     def kill(self) -> None:

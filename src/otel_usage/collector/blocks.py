@@ -14,6 +14,7 @@ BLOCKS: Final[Mapping[str, Callable[[Choices], Iterable[str]]]] = {
     "metrics": counting.metrics,
     "no_usage": sorting.no_usage,
     "other_reason": counting.other_reason,
+    "redaction": allowlist.redaction,
     "usage": sorting.usage,
 }
 """By the name that stands between two ``@`` on a line of its own. The block takes that line's indentation."""

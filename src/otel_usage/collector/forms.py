@@ -73,8 +73,8 @@ def _formed(attribute: Attribute, value: str) -> str:
 
 
 def re2(form: re.Pattern[str]) -> str:
-    """A form in RE2, in which a letter is one of ASCII unless said otherwise, and a text has no halves of pairs, but may
-    have bytes that are none.
+    """A form in RE2, in which a letter is one of ASCII unless said otherwise, and a text has no halves of pairs, but
+    may have bytes that are none.
     """
     made = form.pattern.replace(_SURROGATES, _NO_TEXT).replace(_WORDS, r"[\pL\pN_")
     return re.sub(r"\\u([0-9a-f]{4})", r"\\x{\1}", made)
