@@ -42,7 +42,7 @@ def test_what_agents_have_taken_outlives_the_gateway(
     traffic.serve(traffic.calls(60))
     assert flush(PATIENCE).complete
     wait_until(lambda: len(times(running.usage)) == 168, lambda: len(times(running.usage)))
-    running.collector.kill()
+    running.collector.stop()
     sent = set()
     for number, agent in enumerate(agents):
         spans = [request(Request(f"customer-{number}", tier=number)) for _ in range(200)]
