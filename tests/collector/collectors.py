@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -24,15 +24,16 @@ class Collector:
     """One Collector, which may be ended and started again at the same place: it is another process then."""
 
     def __init__(
-        self, binary: str, config: Path, directory: Path, overlays: Sequence[Path] = (), **environment: str
+        self, binary: str, config: Path, directory: Path, *, overlay: Path | None = None, **environment: str
     ) -> None:
-        """``overlays``: files that are merged into ``config``."""
+        """``overlay``: a file that is merged into the first, as an operator's own is."""
         self.grpc, self.http, self.health = free_port(), free_port(), free_port()
         self.log = directory / "collector.log"
         self.process: subprocess.Popen[bytes] | None = None
         storage = directory / "storage"
         storage.mkdir(exist_ok=True)
-        self._command = [binary, *(word for file in (config, *overlays) for word in ("--config", str(file)))]
+        configs = [config] if overlay is None else [config, overlay]
+        self._command = [binary, *(word for path in configs for word in ("--config", str(path)))]
         self._environment = {
             "AXIOM_API_TOKEN": TOKEN,
             "OTELCOL_GRPC_PORT": str(self.grpc),
@@ -96,9 +97,9 @@ class Collector:
 
 
 @contextmanager
-def collector(config: Path, directory: Path, overlays: Sequence[Path] = (), **environment: str) -> Iterator[Collector]:
+def collector(config: Path, directory: Path, *, overlay: Path | None = None, **environment: str) -> Iterator[Collector]:
     """A Collector with a file, which runs within the block. ``environment`` is all that it has beside its places."""
-    made = Collector(needed_collector(), config, directory, overlays, **environment)
+    made = Collector(needed_collector(), config, directory, overlay=overlay, **environment)
     try:
         made.start()
         yield made

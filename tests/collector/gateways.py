@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class Gateway:
 
 
 @contextmanager
-def gateway(directory: Path, overlays: Sequence[Path] = (), **settings: str) -> Iterator[Gateway]:
+def gateway(directory: Path, *, overlay: Path | None = None, **settings: str) -> Iterator[Gateway]:
     """A gateway and its backends, for the length of a test. ``settings``: its environment, over what tests need."""
     with AxiomStub(token=None) as usage, MetricsSink() as metrics, AxiomStub(token=None) as traces:
         environment = {
@@ -55,7 +55,7 @@ def gateway(directory: Path, overlays: Sequence[Path] = (), **settings: str) -> 
             "TRACES_WAIT": "1s",
             **settings,
         }
-        with collector(CONFIGS / "gateway.yaml", directory, overlays, **environment) as running:
+        with collector(CONFIGS / "gateway.yaml", directory, overlay=overlay, **environment) as running:
             yield Gateway(running, usage, metrics, traces)
 
 

@@ -190,6 +190,23 @@ def test_a_collector_that_is_down_costs_the_service_nothing(
         assert (len(stub.unique_spans), report.dropped, report.spooled) == (164, 0, 0)
 
 
+def test_what_a_full_queue_has_no_room_for_stays_with_the_service(
+    stub: AxiomStub, tmp_path: Path, shop: str, switch_on: Callable[..., None]
+) -> None:
+    small = tmp_path / "small.yaml"
+    small.write_text("exporters: {otlp_http: {sending_queue: {queue_size: 50000}}}\n")
+    with collector(AGENT, tmp_path, overlay=small, AXIOM_URL=stub.url) as agent:
+        stub.fail_with(Refuse())
+        switch_on(otlp_endpoint=agent.url, axiom_token=None, spool=tmp_path / "spool", batch_size=16)
+        assert {answer.status_code for answer in outside(shop, *(f"/v1/items/{n}" for n in range(100)))} == {200}
+        until(lambda: usage.health().ledger.spooled > 0)
+        assert usage.health().ledger.accepted > 0
+        stub.heal()
+        until(lambda: len(stub.unique_spans) >= 400)
+        until(lambda: usage.health().ledger.accepted == 400)
+        assert (len(stub.unique_spans), sum(usage.health().ledger.dropped.values())) == (400, 0)
+
+
 def test_without_a_token_it_does_not_start(tmp_path: Path) -> None:
     tokenless = Collector(needed_collector(), AGENT, tmp_path, AXIOM_API_TOKEN="")
     tokenless.launch()

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from otel_usage.collector import Choices, pipeline
 from otel_usage.local.http_server import HttpServer
 from otel_usage.local.otlp import ReceivedSpan
 from otel_usage.schema import (
@@ -181,6 +183,16 @@ def test_all_that_the_schema_names_comes_out_where_it_may_stand(kind: RecordKind
     assert dict(found.attributes) == {**expected(kind), "usage.kind": kind.value}
     assert {event.name: dict(event.attributes) for event in found.events} == {e: expected(e) for e in UsageEvent}
     assert dict(found.resource_attributes) == expected(RESOURCE)
+
+
+def test_what_is_chosen_comes_out_too(far: tuple[Wire, str], tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.yaml"
+    chosen.write_text(pipeline("agent", Choices(frozenset({"client.address", "usage.referer"}), email_addresses=True)))
+    with collector(chosen, tmp_path, AXIOM_URL=far[1]) as agent:
+        passage = Passage(agent, far[0])
+        found = passage.one(span("GET", {**EXAMPLES, "usage.kind": "request", "usage.customer.id": "ann@example.com"}))
+    assert found.attributes["usage.customer.id"] == "ann@example.com"
+    assert {key for key in PERSONAL_KEYS if key in found.attributes} == {"client.address", "usage.referer"}
 
 
 def test_a_number_is_one_of_the_attributes_type(passage: Passage) -> None:

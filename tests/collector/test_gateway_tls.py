@@ -56,7 +56,7 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
         "OTELCOL_TLS_KEY": str(tmp_path / "key.pem"),
         "OTELCOL_TLS_CLIENT_CA": str(tmp_path / "ca.pem"),
     }
-    with gateway(tmp_path, [OVERLAY], **files) as running:
+    with gateway(tmp_path, overlay=OVERLAY, **files) as running:
         yield Secured(running, authority)
 
 
@@ -77,7 +77,7 @@ def test_nobody_else_is(secured: Secured) -> None:
 
 def test_it_does_not_start_without_a_certificate(tmp_path: Path) -> None:
     needed = {"OTELCOL_TOKEN": "a", "TRACES_TOKEN": "b", "TRACES_URL": "http://127.0.0.1:1"}
-    started = Collector(needed_collector(), CONFIGS / "gateway.yaml", tmp_path, [OVERLAY], **needed)
+    started = Collector(needed_collector(), CONFIGS / "gateway.yaml", tmp_path, overlay=OVERLAY, **needed)
     started.launch()
     try:
         assert started.process is not None

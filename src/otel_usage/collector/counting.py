@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..schema import BY_KEY, REASONS, RecordKind, ValueType
+from ..schema import REASONS, RecordKind
 from .choices import Choices
 from .text import literal, quoted
 
@@ -59,10 +59,8 @@ COUNTED: Final = (
 """Every metric. What is added up is an int of the schema: a connector that met a double in a series of ints would end
 the whole Collector (``unexpected usage of sum datapoint``)."""
 
-assert all(BY_KEY[c.attribute].type is ValueType.INT for c in COUNTED if c.attribute)
 
-
-def metrics(choices: Choices) -> list[str]:
+def metrics(_choices: Choices) -> list[str]:
     """The ``spans`` of a ``signal_to_metrics`` connector."""
     first, *others = COUNTED
     # All are divided alike, which YAML can say once.
@@ -71,7 +69,7 @@ def metrics(choices: Choices) -> list[str]:
     return [*_metric(first, written), *(line for counted in others for line in _metric(counted, said))]
 
 
-def other_reason(choices: Choices) -> list[str]:
+def other_reason(_choices: Choices) -> list[str]:
     """The end of a condition: that a span has a reason, and none of the schema's."""
     known = "|".join(REASONS)
     return [f'not IsMatch(span.attributes["usage.reason"], "^(?:{known})$$")']

@@ -28,9 +28,9 @@ _NO_TEMPLATE: Final = (
 _FORBIDDEN: Final[Mapping[re.Pattern[str], str]] = {TEMPLATE: _NO_TEMPLATE, SEGMENT: "/|" + _NO_TEMPLATE}
 """Forms that look ahead and behind, by what none of their values has anywhere."""
 
-_PART_REDACTED: Final = r"^[\w.:/+=%$<>*-]*(?:\[redacted\]|\*{4})[\w.:/+=%$<>\[\]*-]*$"
+_MASKED: Final = rf"(?:{re.escape(REDACTED)}|\*{{4}})"
+_PART_REDACTED: Final = r"^[\w.:/+=%$<>*-]*" + _MASKED + r"[\w.:/+=%$<>\[\]*-]*$"
 """What the service, or a Collector before this one, has made of a value of another form."""
-assert REDACTED == "[redacted]"
 
 _IS: Final[Mapping[ValueType, str]] = {
     ValueType.STRING: "IsString", ValueType.INT: "IsInt", ValueType.DOUBLE: "IsDouble", ValueType.BOOLEAN: "IsBool",
@@ -73,8 +73,8 @@ def _formed(attribute: Attribute, value: str) -> str:
 
 
 def re2(form: re.Pattern[str]) -> str:
-    """A form in RE2, in which a letter is one of ASCII unless said otherwise, and a text has bytes that are none, but no
-    halves of pairs.
+    """A form in RE2, in which a letter is one of ASCII unless said otherwise, and a text has no halves of pairs, but
+    may have bytes that are none.
     """
     made = form.pattern.replace(_SURROGATES, _NO_TEXT).replace(_WORDS, r"[\pL\pN_")
     return re.sub(r"\\u([0-9a-f]{4})", r"\\x{\1}", made)

@@ -15,11 +15,11 @@ _KINDS: Final = "|".join(RecordKind)
 _USAGE: Final = f'scope.name == "{SCOPE}" and IsMatch(span.attributes["usage.kind"], "^(?:{_KINDS})$")'
 
 
-def usage(choices: Choices) -> list[str]:
+def usage(_choices: Choices) -> list[str]:
     """The condition that a span is usage."""
     return items([_USAGE])
 
 
-def no_usage(choices: Choices) -> list[str]:
+def no_usage(_choices: Choices) -> list[str]:
     """The condition that it is not."""
     return items([f"not ({_USAGE})"])
