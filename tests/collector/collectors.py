@@ -49,6 +49,12 @@ class Collector:
         """Where it takes OTLP over HTTP."""
         return f"http://127.0.0.1:{self.http}"
 
+    @property
+    def metrics_url(self) -> str:
+        """Where it says how it does, to Prometheus."""
+        host = self._environment.get("OTELCOL_LISTEN", "127.0.0.1")
+        return f"http://{host}:{self._environment['OTELCOL_METRICS_PORT']}/metrics"
+
     def start(self) -> None:
         """Run it, until it says that it is well."""
         self.launch()

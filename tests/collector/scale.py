@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,16 +37,17 @@ class Chain:
     directory: Path
 
     @contextmanager
-    def agent(self, gateway: Collector) -> Iterator[Collector]:
-        """An agent of a gateway's."""
-        settings = {"OTELCOL_GATEWAYS": f"127.0.0.1:{gateway.grpc}", "OTELCOL_PLAINTEXT": "true"}
+    def agent(self, gateways: str) -> Iterator[Collector]:
+        """An agent of gateways', by what OTELCOL_GATEWAYS says."""
+        settings = {"OTELCOL_GATEWAYS": gateways, "OTELCOL_PLAINTEXT": "true"}
         with self._collector("agent", CONFIGS / "scale-agent.yaml", "builder.yaml", **settings) as running:
             yield running
 
     @contextmanager
-    def gateway(self, name: str = "gateway", config: Path | None = None) -> Iterator[Collector]:
+    def gateway(self, name: str = "gateway", config: Path | None = None, **environment: str) -> Iterator[Collector]:
         """A gateway, whose queue is that of the one of this name before it."""
-        with self._collector(name, config or CONFIGS / "scale-gateway.yaml", **self._kafka) as running:
+        settings = {**self._kafka, **environment}
+        with self._collector(name, config or CONFIGS / "scale-gateway.yaml", **settings) as running:
             yield running
 
     @contextmanager
@@ -133,3 +135,10 @@ def arrived(sink: AxiomStub) -> set[tuple[str, str]]:
 
 def all_of(customers: list[str]) -> set[tuple[str, str]]:
     return {(customer, kind) for customer in customers for kind in ("request", "llm")}
+
+
+def spans_by(running: Collector) -> int:
+    """How many spans have come by a Collector, as it says itself."""
+    said = httpx.get(running.metrics_url, timeout=30).text
+    found = re.findall(r"^otelcol_receiver_accepted_spans\S*\{[^}]*\} (\S+)$", said, re.MULTILINE)
+    return int(sum(map(float, found)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_usage.testing import AxiomStub, Hang, Refuse, Status
 from tests.conftest import TOKEN
 from tests.needs import needed_collector
+from tests.servers import free_port
 
 from .broker import Broker
 from .collectors import CONFIGS
-from .scale import PARTITIONS, PATIENCE, Chain, all_of, arrived, named, served, within
+from .names import name_server
+from .scale import PARTITIONS, PATIENCE, Chain, all_of, arrived, named, served, spans_by, within
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("scale")]
 N = 60
@@ -73,7 +76,12 @@ def post(url: str, body: bytes) -> None:
 def test_every_span_comes_out_once_and_is_what_it_was(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "gateway-api")
     customers = named("acme", N)
-    with chain.gateway() as gateway, chain.agent(gateway) as agent, chain.consumer("one"), chain.consumer("other"):
+    with (
+        chain.gateway() as gateway,
+        chain.agent(f"127.0.0.1:{gateway.grpc}") as agent,
+        chain.consumer("one"),
+        chain.consumer("other"),
+    ):
         served(customers, agent.url)
         chain.sink.wait_for(2 * N, PATIENCE)
         within(lambda: chain.committed() == chain.held(), "not all is committed")
@@ -82,6 +90,25 @@ def test_every_span_comes_out_once_and_is_what_it_was(chain: Chain, monkeypatch:
     for span in chain.sink.spans:
         assert span.trace_id in {other.trace_id for other in chain.sink.spans if other.span_id != span.span_id}
         assert span.resource_attributes["service.name"] == "gateway-api"
+
+
+def test_an_agent_takes_turns_with_the_gateways_behind_a_name(chain: Chain) -> None:
+    port = str(free_port())
+    with (
+        chain.gateway("one", OTELCOL_GRPC_PORT=port) as one,
+        chain.gateway("other", OTELCOL_GRPC_PORT=port, OTELCOL_LISTEN="127.0.0.2") as other,
+        name_server(["127.0.0.1", "127.0.0.2"]) as names,
+        chain.agent(f"dns://{names}/usage-gateway.test:{port}") as agent,
+        chain.consumer(),
+    ):
+        rounds = [named(f"acme-{n}", 5) for n in range(6)]
+        for customers in rounds:  # each is an export of its own
+            served(customers, agent.url)
+        chain.sink.wait_for(2 * 30, PATIENCE)
+        assert spans_by(one) + spans_by(other) == 2 * 30
+        assert spans_by(one)
+        assert spans_by(other)
+    assert arrived(chain.sink) == set.union(*map(all_of, rounds))
 
 
 def test_a_trace_is_in_one_partition_whichever_gateways_its_spans_came_by(chain: Chain) -> None:
@@ -126,6 +153,7 @@ def test_a_consumer_killed_in_an_outage_of_axiom_has_committed_nothing_and_loses
         with chain.consumer() as consumer:
             served(customers, gateway.url)
             chain.sink.wait_for_requests(1, PATIENCE)
+            time.sleep(3)  # it commits each second, and would have what it held to be done
             consumer.kill()
         assert chain.committed() == 0
         chain.sink.heal()
