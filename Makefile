@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 SPREAD := --numprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test collector lint format bench bench-quick footprint conformance chaos fuzz audit docs clean
+.PHONY: help demo test collector lint format bench bench-quick bench-collector footprint conformance chaos fuzz audit \
+	docs clean
 
 help: ## Show these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -47,6 +48,11 @@ bench: $(VENV)/.dev ## What a request costs with usage on, here and with others:
 bench-quick: $(VENV)/.dev ## Fails if a request costs more than is stated: a minute
 	@echo "make bench-quick: bare, otel_usage and stock OpenTelemetry, as ratios against those in benchmarks/stated.py"
 	@$(BIN)/python -m benchmarks --quick
+
+bench-collector: $(VENV)/.dev ## What a span costs in Collectors and in Kafka: some minutes
+	@echo "make bench-collector: builds Collectors if it has to, measures them, and Kafka, and writes docs/collector.md"
+	@$(BIN)/python -m benchmarks.collector --into-docs
+	@$(BIN)/python -m benchmarks.collector.scale --json benchmarks/collector/sizing.json --into-docs
 
 footprint: $(VENV)/.dev ## What usage takes: wire, memory, imports, latency, stalls, growth
 	@echo "make footprint: eight measurements with their bounds, into docs/performance.md; some nine minutes"

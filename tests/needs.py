@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import socket
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,17 @@ def needed_collector(manifest: str = "builder.yaml") -> str:
     command = [_BUILD, "--if-built", _BUILD.parent / manifest]
     built = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     return built.stdout.strip() if built.returncode == 0 else _missing(built.stderr.strip())
+
+
+def needed_low_port(address: str, port: int) -> socket.socket:
+    """A socket for datagrams at a port that only some may take."""
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        _missing(f"port {port} of {address} is not to be had: {error}")
+    return sock
 
 
 def _missing(what: str) -> NoReturn:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,12 @@ class Collector:
         """Where it takes OTLP over HTTP."""
         return f"http://127.0.0.1:{self.http}"
 
+    @property
+    def metrics_url(self) -> str:
+        """Where it says how it does, to Prometheus."""
+        host = self._environment.get("OTELCOL_LISTEN", "127.0.0.1")
+        return f"http://{host}:{self._environment['OTELCOL_METRICS_PORT']}/metrics"
+
     def start(self) -> None:
         """Run it, until it says that it is well."""
         self.launch()
@@ -68,11 +74,9 @@ class Collector:
 
     def well(self) -> bool:
         """Whether its health check says so."""
-        connection = HTTPConnection("127.0.0.1", self.health, timeout=1)
-        with suppress(OSError):
+        with suppress(OSError), closing(HTTPConnection("127.0.0.1", self.health, timeout=1)) as connection:
             connection.request("GET", "/")
             return connection.getresponse().status == 200
-        connection.close()
         return False
 
     def kill(self) -> None:

@@ -14,6 +14,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
+OURS: Final = "otel_usage"
+"""The instrumentation scope of this package."""
+
 KINDS: Final = {
     "request": Span.SPAN_KIND_SERVER,
     "upstream": Span.SPAN_KIND_CLIENT,
@@ -75,21 +78,27 @@ REQUEST: Final[Mapping[str, Any]] = {
 }
 
 
-def export(spans: Iterable[Span], **resource: Any) -> ExportTraceServiceRequest:
+def export(spans: Iterable[Span], scope_name: str = OURS, **resource: Any) -> ExportTraceServiceRequest:
     """An export of spans, of one resource and scope."""
     made = ResourceSpans()
     made.resource.attributes.extend(pairs(resource or {"service.name": "shop"}))
     scope = made.scope_spans.add()
-    scope.scope.name = "otel_usage"
+    scope.scope.name = scope_name
     scope.spans.extend(spans)
     return ExportTraceServiceRequest(resource_spans=[made])
 
 
-def post(port: int, request: ExportTraceServiceRequest) -> int:
+def post(port: int, request: ExportTraceServiceRequest, token: str | None = None) -> int:
     """Send an export over HTTP to a port of loopback. The status of the answer."""
+    return post_body(port, request.SerializeToString(), token)
+
+
+def post_body(port: int, body: bytes, token: str | None = None) -> int:
+    """The same with a body that is an export, or nearly."""
+    authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
     with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
-        connection.request("POST", "/v1/traces", gzip.compress(request.SerializeToString(), 1), headers)
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", **authorization}
+        connection.request("POST", "/v1/traces", gzip.compress(body, 1), headers)
         answer = connection.getresponse()
         answer.read()
         return answer.status

@@ -63,7 +63,7 @@ def processors(choices: Choices) -> list[str]:
         "# Keys, types, lengths and forms. `cache` is a new map, which takes the place of what came.",
         *_transform(choices),
         "# What looks like a secret or an e-mail address in what is left.",
-        *_redaction(choices),
+        *redaction(choices),
         "# Names are made of what is left, as the package makes them; an application names only custom spans.",
         *_naming(choices),
     ]
@@ -128,7 +128,8 @@ def _copied(context: str, attribute: Attribute) -> list[str]:
     return statements
 
 
-def _redaction(choices: Choices) -> list[str]:
+def redaction(choices: Choices) -> list[str]:
+    """``redaction/usage`` alone, for a Collector that has no other: keys and values of attributes, and no more."""
     leaving = list(_leaving(ATTRIBUTES, choices))
     return [
         "redaction/usage:",

@@ -11,15 +11,18 @@ from ..redaction import REDACTED
 from ..schema import Attribute, ValueType
 from .text import literal
 
-CONTROL: Final = r"[\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}]"
+# A byte that is no UTF-8 is read as U+FFFD. Let through, it would have readers of protobuf refuse a whole export, with
+# what others sent in it.
+_NO_TEXT: Final = r"\x{fffd}"
 _SURROGATES: Final = r"\ud800-\udfff"
+CONTROL: Final = rf"[\x00-\x1f\x7f-\x{{9f}}\x{{2028}}\x{{2029}}{_NO_TEXT}]"
 _WORDS: Final = r"[\w"
 
 # What a template holds nothing of: a URL, a fragment, white space but after the comma of a converter, and a query, that
 # is a question mark that no `(` stands before and that a `key=` follows, or a word up to the end.
 _NO_TEMPLATE: Final = (
     r"://|#|(?:^|[^,]) "
-    r"|[\x00-\x1f\x7f-\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+    r"|[\x00-\x1f\x7f-\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{fffd}]"
     r"|(?:^|[^(])\?(?:[^/()?]*=|[\pL\pN_%.~+&;:,@-]+$)"
 )
 _FORBIDDEN: Final[Mapping[re.Pattern[str], str]] = {TEMPLATE: _NO_TEMPLATE, SEGMENT: "/|" + _NO_TEMPLATE}
@@ -70,8 +73,10 @@ def _formed(attribute: Attribute, value: str) -> str:
 
 
 def re2(form: re.Pattern[str]) -> str:
-    """A form in RE2, in which a letter is one of ASCII unless said otherwise, and a text has no halves of pairs."""
-    made = form.pattern.replace(_SURROGATES, "").replace(_WORDS, r"[\pL\pN_")
+    """A form in RE2, in which a letter is one of ASCII unless said otherwise, and a text has no halves of pairs, but
+    may have bytes that are none.
+    """
+    made = form.pattern.replace(_SURROGATES, _NO_TEXT).replace(_WORDS, r"[\pL\pN_")
     return re.sub(r"\\u([0-9a-f]{4})", r"\\x{\1}", made)
 
 

@@ -1,0 +1,25 @@
+"""Which spans are usage: what this package made, or what says so, and is treated as such."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..schema import RecordKind
+from .choices import Choices
+from .text import items
+
+SCOPE: Final = "otel_usage"
+"""The instrumentation scope of every usage span."""
+
+_KINDS: Final = "|".join(RecordKind)
+_USAGE: Final = f'scope.name == "{SCOPE}" and IsMatch(span.attributes["usage.kind"], "^(?:{_KINDS})$")'
+
+
+def usage(_choices: Choices) -> list[str]:
+    """The condition that a span is usage."""
+    return items([_USAGE])
+
+
+def no_usage(_choices: Choices) -> list[str]:
+    """The condition that it is not."""
+    return items([f"not ({_USAGE})"])
