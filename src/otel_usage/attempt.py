@@ -15,7 +15,7 @@ from .guard import guarded
 from .identity import UNKNOWN, UsageIdentity
 from .ids import new_span_id
 from .ledger import Drops
-from .readable import UsageReadableSpan, seconds
+from .readable import Recorded, T, seconds
 from .request import UsageRequest
 from .runtime import active
 from .scope import Recording, UsageScope, current
@@ -67,7 +67,7 @@ def naming() -> UpstreamNaming | None:
     return said(UpstreamNaming)
 
 
-class UpstreamAttempt:
+class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
     __slots__ = (
@@ -157,8 +157,7 @@ class UpstreamAttempt:
         self._route = self._scope.template
         self.recorder.emit(self)
 
-    def finished(self) -> UsageReadableSpan:
-        """As that of a request."""
+    def finished(self, make: Callable[..., T]) -> T:
         recorder, scope = self.recorder, self._scope
         own = scope.inherited()
         sent, received, complete, error = self._end
@@ -167,18 +166,11 @@ class UpstreamAttempt:
             own["http.response.body.size"] = received
         if self._first_byte is not None:
             own["usage.time_to_first_byte"] = seconds(self._first_byte - self._start)
-        return UsageReadableSpan(
+        words = self._name.words(recorder.drops)
+        facts = self.method, self.host, *words, self.status, complete, error, self.resend_count, self._route
+        return make(
             recorder.maker,
-            UpstreamFacts(
-                self.method,
-                self.host,
-                *self._name.words(recorder.drops),
-                self.status,
-                complete,
-                error,
-                self.resend_count,
-                self._route,
-            ),
+            tuple.__new__(UpstreamFacts, facts),  # as for a request
             self._whose,
             own,
             self._trace_id,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from .attempt import naming
-from .guard import guarded
+from .guard import guarded, settle
 from .identity import UsageIdentity
 from .model_calls import ModelCall, model_naming
 from .request import current_request
@@ -24,7 +24,6 @@ LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
 
 
-@guarded(None)
 def identify(
     identity: UsageIdentity | None = None,
     *,
@@ -52,14 +51,18 @@ def identify(
         provenance: ``verified`` (the application vouches for it), ``unverified`` (the client said so) or
             ``unavailable`` (what is missing could not be read).
     """
-    here = current()
-    if here is not None:
-        words = customer_id, tier, plan, auth_kind, principal, provenance
+    try:
+        here = current()
+        if here is None:
+            return
         if identity is None:
+            words = customer_id, tier, plan, auth_kind, principal, provenance
             identity = here.recorder.callers.identity(words)
         elif not isinstance(identity, UsageIdentity):  # the application's word, which its type does not make true
             raise TypeError("identify() takes a UsageIdentity")
         here.identify(identity)
+    except Exception as error:
+        settle("recording.identify", error)
 
 
 @guarded(None)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
-from ..facts import WorkFacts
 from ..guard import report
 from ..maker import SpanMaker
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
-from ..readable import Queued, UsageReadableSpan, finished
+from ..readable import Queued, Recorded, finished
 from ..status import EncoderHealth
 from . import wire
 from .outcome import Prepared
@@ -65,23 +64,17 @@ class Encoder:
         ours: list[bytes] = []
         others: list[tuple[ReadableSpan, bytes]] = []
         left: list[ReadableSpan] = []
-        writer = self._writer
+        write = self._writer.write if self._writer is not None else self._write_first
         for recorded in spans:
-            span = recorded if type(recorded) is UsageReadableSpan else finished(recorded)
-            if span is None:
-                continue
-            # Work that the application names has attributes of its own choosing, which have nothing in common.
-            if type(span) is UsageReadableSpan and type(span.facts) is not WorkFacts and not self._only_official:
+            if isinstance(recorded, Recorded) and not self._only_official:
                 try:
-                    if writer is None:
-                        writer = self._begin(span.maker)
-                    if span.maker is writer.maker:
-                        ours.append(writer(span))
-                        continue
-                except Exception:  # what no usage span holds; and what is new here must not cost a span
-                    self._write_other(span, others, left)
+                    ours.append(recorded.finished(write))
                     continue
-            self._write_other(span, others, left)
+                except Exception:  # noqa: S110  # what the writer does not write; what is new must not cost a span
+                    pass
+            span = finished(recorded)
+            if span is not None:
+                self._write_other(span, others, left)
         yield from self._requests(ours, others, left)
 
     def _requests(
@@ -103,12 +96,14 @@ class Encoder:
             self._left_to_official += len(left)
             yield from _officially(left)
 
-    def _begin(self, maker: SpanMaker) -> SpanWriter:
-        """The writer for spans of one maker; a pipeline has no other."""
-        writer = SpanWriter(maker, self._redactor)
-        wire.request(self._redactor.resource(maker.resource), self._redactor.scope(maker.scope), ())  # or it raises now
-        self._writer = writer
-        return writer
+    def _write_first(self, maker: SpanMaker, *parts: Any) -> bytes:
+        """Write a span, and have a writer from now on: for spans of one maker, and a pipeline has no other."""
+        if self._writer is None:
+            writer = SpanWriter(maker, self._redactor)
+            resource, scope = self._redactor.resource(maker.resource), self._redactor.scope(maker.scope)
+            wire.request(resource, scope, ())  # or it raises now
+            self._writer = writer
+        return self._writer.write(maker, *parts)
 
     def _framed(self, ours: list[bytes]) -> bytes:
         assert self._writer is not None  # it has written them

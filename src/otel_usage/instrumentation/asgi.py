@@ -7,7 +7,7 @@ from types import MethodType
 from typing import Any
 
 from ..baggage import restore_baggage, shed_baggage
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import CURRENT, leave
@@ -83,7 +83,7 @@ def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
         exchange = kind(recorder, scope, receive, send)
         scope[REQUEST_KEY] = exchange.request
     except Exception as error:
-        report("instrumentation.asgi._begin", error)
+        settle("instrumentation.asgi._begin", error)
         return None
     return exchange
 

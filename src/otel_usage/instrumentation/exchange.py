@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..baggage import NOTHING
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from ..request import UsageRequest
 from .carrier import headers_of, peer_of
 from .listening import Listening
@@ -52,7 +52,7 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
 class Exchange(Told):
     """One HTTP request and its response, as their messages pass by."""
 
-    __slots__ = ("_asked", "_heard", "_listening", "_parts", "_receive", "_send")
+    __slots__ = ("_asked", "_heard", "_listening", "_parts", "_receive", "_send", "_sent")
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         sent = scope["headers"]
@@ -66,7 +66,8 @@ class Exchange(Told):
         self._ending = False
         self._closed = False
         self._asked = False
-        self._heard = not any(name in _OF_BODIES for name, _ in sent)
+        self._sent = sent
+        self._heard: bool | None = None
         self._parts = 0
         self._listening: Listening | None = None
         self._receive = receive
@@ -107,7 +108,7 @@ class Exchange(Told):
                 self._ending, size = True, 0
                 size = Path(message["path"]).stat().st_size
         except Exception as error:
-            report("instrumentation.exchange.Exchange.send", error)
+            settle("instrumentation.exchange.Exchange.send", error)
         if self._ending and request.recorder.delivers_each and not self._closed:
             # Held until the request has been delivered: with its last message sent, the process may be frozen.
             self.sent(size)
@@ -129,9 +130,13 @@ class Exchange(Told):
         if not self._asked:
             self._parts += 1
             # Not where a body is on its way, or waits for the application to ask for it (RFC 9110, section 10.1.1).
-            if self._parts == _STREAM and self._heard:
+            if self._parts == _STREAM and self._has_heard_all():
                 with suppress(RuntimeError):  # not asyncio's loop
                     self._listening = Listening(self._receive, self._received)
+
+    def _has_heard_all(self) -> bool:
+        """Whether the request's body is over, or it has none."""
+        return not any(name in _OF_BODIES for name, _ in self._sent) if self._heard is None else self._heard
 
     def close(self) -> None:
         """As for any. Nobody else asks for messages from now on."""

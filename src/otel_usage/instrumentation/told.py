@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from ..baggage import restore_baggage, shed_baggage
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import enter, leave
@@ -63,7 +63,7 @@ class Told:
         try:
             self.request.close()
         except Exception as error:
-            report("instrumentation.told.Told.close", error)
+            settle("instrumentation.told.Told.close", error)
 
     async def delivered(self) -> None:
         """Where requests wait for delivery: deliver what there is, within the time of one attempt."""
