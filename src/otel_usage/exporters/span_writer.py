@@ -134,7 +134,7 @@ class SpanWriter:
         noted = self._noted.names
         if noted:  # by a span that could not be written: it is counted by whoever writes it
             noted.clear()
-        # The order of the steps is that of the bytes, which compress best with what is random at one end.
+        # The order of the steps is that of the bytes: what is random stands at the end, which gzip and sorting want.
         writers = self._own[type(facts)]
         caller = self._callers.get(identity) or self._meet(identity)
         shared = caller.known.get(facts) or self._learn(facts, identity, caller)
