@@ -6,7 +6,6 @@ span is then the current one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any, Final
 
 from ..guard import guarded, settle
@@ -20,7 +19,7 @@ from .hooks import Function, Hook
 
 
 def _route(original: Function) -> Function:
-    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:  # what the original returns, which is awaited
         _chosen(self, scope)
         return original(self, scope, receive, send)
 
@@ -32,7 +31,7 @@ def _included_route(original: Function) -> Function:
     to the method of Starlette's that it overrides, whose hook sees them.
     """
 
-    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:  # what the original returns, which is awaited
         try:
             effective = scope.get("fastapi", _NOTHING).get("effective_route_context")
             if effective is not None and effective.original_route is self:
