@@ -18,7 +18,7 @@ from .request import current_request
 from .runtime import active
 from .said import known_word, of_type
 from .schema import BY_KEY, CACHE_ANSWERS, CACHE_STATUSES, CACHE_TIERS, LIMIT_DECISIONS, ORIGIN_KINDS, UsageEvent
-from .scope import current
+from .scope import CURRENT, current
 
 LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
@@ -52,8 +52,8 @@ def identify(
             ``unavailable`` (what is missing could not be read).
     """
     try:
-        here = current()
-        if here is None:
+        here = CURRENT.get()  # as `current`, with a call less
+        if here is None or (here := here.live) is None:
             return
         if identity is None:
             words = customer_id, tier, plan, auth_kind, principal, provenance

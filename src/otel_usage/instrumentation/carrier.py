@@ -19,7 +19,7 @@ PEER_KEY: Final = "otel_usage.peer"
 SCOPE_KEY: Final = "otel_usage.scope"
 """Where an environ holds the ASGI scope that it was made of."""
 
-_BRIDGED: Final = "wsgi_environ"
+BRIDGED: Final = "wsgi_environ"
 """Where a scope holds the environ that a2wsgi has made it of."""
 
 
@@ -31,7 +31,7 @@ def observed(carrier: Mapping[str, Any] | None) -> UsageRequest | None:
 
 def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
     """The observed request that ``carrier`` is made of by a bridge, in either direction. None: it is one of its own."""
-    other = carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED)
+    other = carrier.get(SCOPE_KEY) or carrier.get(BRIDGED)
     return observed(other) if other is not None else None
 
 

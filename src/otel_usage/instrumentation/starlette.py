@@ -19,7 +19,9 @@ from .hooks import Function, Hook
 
 
 def _route(original: Function) -> Function:
-    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:  # what the original returns, which is awaited
+    def handle(
+        self: Any, scope: Scope, receive: Receive, send: Send
+    ) -> Any:
         _chosen(self, scope)
         return original(self, scope, receive, send)
 
@@ -31,7 +33,9 @@ def _included_route(original: Function) -> Function:
     to the method of Starlette's that it overrides, whose hook sees them.
     """
 
-    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:  # what the original returns, which is awaited
+    def handle(
+        self: Any, scope: Scope, receive: Receive, send: Send
+    ) -> Any:
         try:
             effective = scope.get("fastapi", _NOTHING).get("effective_route_context")
             if effective is not None and effective.original_route is self:
@@ -49,9 +53,9 @@ _NOTHING: Final[dict[str, Any]] = {}
 def _chosen(route: Any, scope: Scope) -> None:
     try:
         request = scope.get(REQUEST_KEY)
-        if request is not None:
+        if request is not None and request.closed_at is None:
             request.works_here()  # a task of its own, beneath Starlette's BaseHTTPMiddleware
-            request.matched(route.path_format)
+            request.route, request.found = route.path_format, True  # as `matched` does
     except Exception as error:
         settle("instrumentation.starlette._chosen", error)
 

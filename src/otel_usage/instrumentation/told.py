@@ -21,13 +21,12 @@ REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011:
 class Told:
     """A request and its response. Whatever goes on after :meth:`close` is no part of the span."""
 
-    __slots__ = ("_closed", "_ending", "request")
+    _closed = False
+    _ending = False
+    """Whether what is told next is the last part of the response's body."""
 
     def __init__(self, request: UsageRequest) -> None:
         self.request = request
-        self._closed = False
-        self._ending = False
-        """Whether what is told next is the last part of the response's body."""
 
     def sent(self, size: int) -> None:
         """The server has taken so many bytes of the body."""
