@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from .attempt import naming
-from .guard import guarded, settle
+from .guard import guarded
 from .identity import UsageIdentity
 from .model_calls import ModelCall, model_naming
 from .request import current_request
@@ -24,6 +24,7 @@ LONGEST_CALL: Final = 86_400.0
 """Seconds, below which the duration of a model call lies."""
 
 
+@guarded(None)
 def identify(
     identity: UsageIdentity | None = None,
     *,
@@ -51,18 +52,15 @@ def identify(
         provenance: ``verified`` (the application vouches for it), ``unverified`` (the client said so) or
             ``unavailable`` (what is missing could not be read).
     """
-    try:
-        here = CURRENT.get()  # as `current`, with a call less
-        if here is None or (here := here.live) is None:
-            return
-        if identity is None:
-            words = customer_id, tier, plan, auth_kind, principal, provenance
-            identity = here.recorder.callers.identity(words)
-        elif not isinstance(identity, UsageIdentity):  # the application's word, which its type does not make true
-            raise TypeError("identify() takes a UsageIdentity")
-        here.identify(identity)
-    except Exception as error:
-        settle("recording.identify", error)
+    here = CURRENT.get()  # as `current`, with a call less
+    if here is None or (here := here.live) is None:
+        return
+    if identity is None:
+        words = customer_id, tier, plan, auth_kind, principal, provenance
+        identity = here.recorder.callers.identity(words)
+    elif not isinstance(identity, UsageIdentity):  # the application's word, which its type does not make true
+        raise TypeError("identify() takes a UsageIdentity")
+    here.identify(identity)
 
 
 @guarded(None)
