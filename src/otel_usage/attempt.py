@@ -70,11 +70,21 @@ def naming() -> UpstreamNaming | None:
 class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
-    __slots__ = (
-        "_end", "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
-        "_started", "_trace_id", "_whose",
-        "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
-    )  # fmt: skip
+    # As for a request: what most attempts never say is a default of the class.
+    status: int | None = None
+    sent: int = 0
+    received: int = 0
+    expected: int | None = None
+    """Bytes that there are to receive. None: its end tells."""
+    resend_count: int = 0
+    complete: bool = False
+    error: str | None = None
+    _first_byte: int | None = None
+    _finished: bool = False
+    _ended: int = 0
+    _end: tuple[int, int, bool, str | None]
+    _route: str | None = None
+    _whose: UsageIdentity = UNKNOWN
 
     def __init__(  # noqa: PLR0917  # by position, which costs less: one is made for each call
         self,
@@ -93,19 +103,7 @@ class UpstreamAttempt(Recorded):
         self.recorder = recorder
         self.method = method
         self.host = host
-        self.status: int | None = None
-        self.sent = 0
-        self.received = 0
-        self.expected: int | None = None  # bytes that there are to receive; None: its end tells
-        self.resend_count = 0
-        self.complete = False
-        self.error: str | None = None
         self._name = name
-        self._first_byte: int | None = None
-        self._finished = False
-        self._ended = 0
-        self._route: str | None = None
-        self._whose = UNKNOWN
         if here is None:  # outside of any scope: a root, in one of its own
             self._scope = UsageScope(recorder)
             (self._trace_id, self._span_id), self._parent_id = self._scope.ids, b""

@@ -19,9 +19,7 @@ from .hooks import Function, Hook
 
 
 def _route(original: Function) -> Function:
-    def handle(
-        self: Any, scope: Scope, receive: Receive, send: Send
-    ) -> Any:
+    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         _chosen(self, scope)
         return original(self, scope, receive, send)
 
@@ -33,9 +31,7 @@ def _included_route(original: Function) -> Function:
     to the method of Starlette's that it overrides, whose hook sees them.
     """
 
-    def handle(
-        self: Any, scope: Scope, receive: Receive, send: Send
-    ) -> Any:
+    def handle(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         try:
             effective = scope.get("fastapi", _NOTHING).get("effective_route_context")
             if effective is not None and effective.original_route is self:
