@@ -15,7 +15,7 @@ from .guard import guarded
 from .identity import UNKNOWN, UsageIdentity
 from .ids import new_span_id
 from .ledger import Drops
-from .readable import UsageReadableSpan, seconds
+from .readable import Recorded, T, seconds
 from .request import UsageRequest
 from .runtime import active
 from .scope import Recording, UsageScope, current
@@ -67,14 +67,24 @@ def naming() -> UpstreamNaming | None:
     return said(UpstreamNaming)
 
 
-class UpstreamAttempt:
+class UpstreamAttempt(Recorded):
     """An attempt on its way. Whoever makes it tells what happens; :meth:`finish` makes the span, once."""
 
-    __slots__ = (
-        "_end", "_ended", "_finished", "_first_byte", "_name", "_parent_id", "_route", "_scope", "_span_id", "_start",
-        "_started", "_trace_id", "_whose",
-        "complete", "error", "expected", "host", "method", "received", "recorder", "resend_count", "sent", "status",
-    )  # fmt: skip
+    # As for a request: what most attempts never say is a default of the class.
+    status: int | None = None
+    sent: int = 0
+    received: int = 0
+    expected: int | None = None
+    """Bytes that there are to receive. None: its end tells."""
+    resend_count: int = 0
+    complete: bool = False
+    error: str | None = None
+    _first_byte: int | None = None
+    _finished: bool = False
+    _ended: int = 0
+    _end: tuple[int, int, bool, str | None]
+    _route: str | None = None
+    _whose: UsageIdentity = UNKNOWN
 
     def __init__(  # noqa: PLR0917  # by position, which costs less: one is made for each call
         self,
@@ -93,19 +103,7 @@ class UpstreamAttempt:
         self.recorder = recorder
         self.method = method
         self.host = host
-        self.status: int | None = None
-        self.sent = 0
-        self.received = 0
-        self.expected: int | None = None  # bytes that there are to receive; None: its end tells
-        self.resend_count = 0
-        self.complete = False
-        self.error: str | None = None
         self._name = name
-        self._first_byte: int | None = None
-        self._finished = False
-        self._ended = 0
-        self._route: str | None = None
-        self._whose = UNKNOWN
         if here is None:  # outside of any scope: a root, in one of its own
             self._scope = UsageScope(recorder)
             (self._trace_id, self._span_id), self._parent_id = self._scope.ids, b""
@@ -157,8 +155,7 @@ class UpstreamAttempt:
         self._route = self._scope.template
         self.recorder.emit(self)
 
-    def finished(self) -> UsageReadableSpan:
-        """As that of a request."""
+    def finished(self, make: Callable[..., T]) -> T:
         recorder, scope = self.recorder, self._scope
         own = scope.inherited()
         sent, received, complete, error = self._end
@@ -167,18 +164,11 @@ class UpstreamAttempt:
             own["http.response.body.size"] = received
         if self._first_byte is not None:
             own["usage.time_to_first_byte"] = seconds(self._first_byte - self._start)
-        return UsageReadableSpan(
+        words = self._name.words(recorder.drops)
+        facts = self.method, self.host, *words, self.status, complete, error, self.resend_count, self._route
+        return make(
             recorder.maker,
-            UpstreamFacts(
-                self.method,
-                self.host,
-                *self._name.words(recorder.drops),
-                self.status,
-                complete,
-                error,
-                self.resend_count,
-                self._route,
-            ),
+            tuple.__new__(UpstreamFacts, facts),  # as for a request
             self._whose,
             own,
             self._trace_id,

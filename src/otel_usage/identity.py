@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from .schema import PROVENANCES
@@ -56,6 +56,8 @@ class UsageIdentity:
     """The credential, as a keyed hash. Never the credential itself."""
     provenance: str = "unavailable"
     """``verified``, ``unverified`` or ``unavailable``."""
+    known: bool = field(init=False, repr=False, compare=False)
+    """Whether anybody has said who is calling, be it only that the caller is anonymous."""
 
     def __post_init__(self) -> None:
         # Here and not where identities are made, so that it holds also of an application's own and of merged ones.
@@ -74,15 +76,11 @@ class UsageIdentity:
         tier = coerce_tier(self.tier, kind)
         unread = tier == 0 and self.provenance == "unavailable" and kind != "anon"
         object.__setattr__(self, "tier", None if unread else tier)
+        object.__setattr__(self, "known", self.customer_id is not None or kind is not None)
 
     def __hash__(self) -> int:
         # Of what tells most of them apart: it is asked for with each span.
         return hash((self.customer_id, self.principal_id))
-
-    @property
-    def known(self) -> bool:
-        """Whether anybody has said who is calling, be it only that the caller is anonymous."""
-        return self.customer_id is not None or self.auth_kind is not None
 
     @property
     def verified_kind(self) -> str | None:

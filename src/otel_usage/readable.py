@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, SpanContext, TraceFlags
@@ -19,16 +19,26 @@ Event = tuple[int, str, Mapping[str, Any]]
 """Time in nanoseconds since the epoch, name, attributes."""
 
 
-class Recorded(Protocol):
+T = TypeVar("T")
+
+
+class Recorded:
     """Something that has ended and becomes a span: on the worker, where that costs half of what it costs a request,
     which has long had other code in the processor's caches.
     """
 
-    def finished(self) -> UsageReadableSpan:
-        """The span, as it was at its end. Asked for once."""
+    __slots__ = ()
+
+    def finished(self, make: Callable[..., T]) -> T:
+        """What ``make`` makes of it, as it was at its end. ``make`` takes what :class:`UsageReadableSpan` does, by
+        position: that class, or what writes a span with no object between (1.5 µs less).
+
+        Asked for once, and once more if ``make`` raises.
+        """
+        raise NotImplementedError  # and no abstract class: of those, Python's code says what belongs to them
 
 
-class UsageReadableSpan(ReadableSpan):
+class UsageReadableSpan(ReadableSpan, Recorded):
     """What was recorded of one span, as it was at its end.
 
     To make an SDK span of it takes the schema's look at each attribute (25 µs); that is done when somebody asks for a
@@ -87,6 +97,23 @@ class UsageReadableSpan(ReadableSpan):
         self.link = link
         self.remote_parent = remote_parent
 
+    def finished(self, make: Callable[..., T]) -> T:
+        return make(
+            self.maker,
+            self.facts,
+            self.identity,
+            self.own,
+            self.trace_id,
+            self.span_id,
+            self.parent_id,
+            self.started,
+            self.ended,
+            self.made_id,
+            self.recorded,
+            self.link,
+            self.remote_parent,
+        )
+
     def __getattr__(self, name: str) -> Any:
         # The SDK's class keeps its parts under these names, and has no other way to be made of anything later.
         if name not in _PARTS:
@@ -102,7 +129,7 @@ Queued = ReadableSpan | Recorded
 def finished(recorded: Queued) -> ReadableSpan | None:
     """What was recorded, as a span. None: there is no making one of it, which is reported."""
     try:
-        return recorded if isinstance(recorded, ReadableSpan) else recorded.finished()
+        return recorded if isinstance(recorded, ReadableSpan) else recorded.finished(UsageReadableSpan)
     except Exception as error:  # one span's failure must not cost those beside it
         report("readable.finished", error)
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -16,7 +16,7 @@ from .facts import RequestFacts
 from .forms import OPERATION, OTHER
 from .guard import report
 from .identity import UNKNOWN, UsageIdentity
-from .readable import UsageReadableSpan, seconds
+from .readable import Recorded, T, seconds
 from .request_facts import METHODS, personal_facts, sentry_trace_id, trace_id_of
 from .schema import BY_KEY
 from .scope import UsageScope, current
@@ -38,7 +38,7 @@ _READ_LATER: Final = ("host", "origin")
 LONGEST_ID: Final = BY_KEY["usage.client.request_id"].cap
 
 
-class UsageRequest(UsageScope):
+class UsageRequest(UsageScope, Recorded):
     """The scope of a request. Its middleware tells it what happens, until :meth:`close`. What happens after that, on a
     task or thread that goes on, is not the span's, which the worker makes of this object later.
     """
@@ -186,7 +186,9 @@ class UsageRequest(UsageScope):
             self.status, self.complete, self.sent = 500, True, 0
         if self._first_byte is None and get_current():  # it may hold a span to link to
             self._bound()
-        super().close()
+        self.closed_at = time.perf_counter_ns()  # as the base's, with a call less
+        if self._waiting:
+            self._attribute()
         self._whose = self.identity  # what is said later is for what comes later
         if sum(map(len, self._headers.values())) > LONGEST_KEPT:
             self._shorten()
@@ -195,10 +197,9 @@ class UsageRequest(UsageScope):
         self.carrier = _NOTHING
         self._task = self._tasks = None
 
-    def finished(self) -> UsageReadableSpan:
-        """The span, as it was at the end. Asked for once, by the worker."""
+    def finished(self, make: Callable[..., T]) -> T:
         first, headers = self._first_byte, self._headers
-        trace_id, span_id = self.ids
+        trace_id, span_id = self._ids or self._bound()
         own: dict[str, Any] = {"http.request.body.size": self.received, "http.response.body.size": self.sent}
         if first is not None:
             own["usage.time_to_first_byte"] = seconds(first - self._start)
@@ -210,26 +211,26 @@ class UsageRequest(UsageScope):
             own |= self._kept
         elif self.recorder.needs_peer or len(headers) > ("host" in headers):
             own |= self._more()
-        self._headers = _NOTHING
-        return UsageReadableSpan(
+        facts = (
+            self.method,
+            self.template,
+            self.found,
+            self.preflight,
+            self.status,
+            self.complete,
+            self.client_gone,
+            self.error,
+            self.interrupted,
+            self.reason,
+            headers.get("host"),
+            headers.get("origin"),
+            self.cache_control,
+            self._place,
+            (*self.annotations, ("usage.operation", self.operation)) if self.operation else self.annotations,
+        )
+        made = make(
             self.recorder.maker,
-            RequestFacts(
-                self.method,
-                self.template,
-                self.found,
-                self.preflight,
-                self.status,
-                self.complete,
-                self.client_gone,
-                self.error,
-                self.interrupted,
-                self.reason,
-                headers.get("host"),
-                headers.get("origin"),
-                self.cache_control,
-                self._place,
-                (*self.annotations, ("usage.operation", self.operation)) if self.operation else self.annotations,
-            ),
+            tuple.__new__(RequestFacts, facts),  # by way of its own constructor, which is Python's, it takes 0.3 µs
             self._whose,
             own,
             trace_id,
@@ -237,11 +238,13 @@ class UsageRequest(UsageScope):
             self._parent[1] if self._parent is not None else b"",
             self._started,
             self._started + (self._ended or self.closed_at or self._start) - self._start,
-            self.made_id,
+            span_id.hex() if self.given_id is None else None,
             self.events,
             self.link,
             self._parent is not None,
         )
+        self._headers = _NOTHING  # a thread that outlives the request must not keep what the client sent
+        return made
 
     def works_here(self) -> None:
         """The task that this is called on is a part of the request: it called the application, receives or sends its

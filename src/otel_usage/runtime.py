@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .recorder import Recorder
 
-_active: Recorder | None = None
+running: Recorder | None = None
+"""What :func:`active` returns, for who is asked with each request. To be read by way of the module, and never set."""
 
 
 def active() -> Recorder | None:
     """The recorder of the running pipeline, or None when usage is off."""
-    return _active
+    return running
 
 
 def activate(recorder: Recorder | None) -> None:
     """Set the recorder of this process; None switches recording off."""
-    global _active
-    _active = recorder
+    global running
+    running = recorder

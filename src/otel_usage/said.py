@@ -41,18 +41,20 @@ class Callers:
 
     def identity(self, words: Words) -> UsageIdentity:
         """What ``words`` amount to."""
-        if self._hash_key is None and isinstance(words[4], str):  # nobody wants it: it must not be kept, either
-            words = (*words[:4], None, words[5])
+        try:
+            found = self._known.get(words)
+        except TypeError:  # a word that cannot be looked up
+            return self._made(words, remember=False)
         customer, tier = words[0], words[1]
         # The types that are looked at are those of which different ones may be equal, such as 1 and True.
         usual = type(customer) is str and (tier is None or type(tier) is int)
-        try:
-            found = self._known.get(words) if usual else None
-        except TypeError:  # a word that cannot be looked up
-            found, usual = None, False
-        return found if found is not None else self._made(words, remember=usual)
+        return found if found is not None and usual else self._made(words, remember=usual)
 
     def _made(self, words: Words, *, remember: bool) -> UsageIdentity:
+        if self._hash_key is None and isinstance(words[4], str):  # nobody wants it: it must not be kept, either
+            words = (*words[:4], None, words[5])
+            if remember and words in self._known:
+                return self._known[words]
         noted = NotedDrops()
         made = self._read(words, noted)
         for name in noted.names:

@@ -152,7 +152,9 @@ def test_no_secret_that_was_planted_is_on_the_wire(run: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", [*KEYS, PEPPER.partition(":")[2], BAGGAGE_KEY.partition(":")[2], TOKEN, JWT, "unhandled", "Traceback"]
+    "secret",
+    [*KEYS, PEPPER.partition(":")[2], BAGGAGE_KEY.partition(":")[2], TOKEN, JWT, "unhandled", "Traceback"],
+    ids=[*KEYS, "pepper", "baggage key", "token", "JWT", "unhandled", "Traceback"],  # most are of this run alone
 )
 def test_no_credential_of_anybody_and_no_stack_trace_is_on_the_wire(run: dict[str, Any], secret: str) -> None:
     body = b"".join(run["wire"].bodies).replace(b"unhandled_exception", b"")

@@ -30,15 +30,18 @@ from otel_usage.exporters import span_writer, wire
 from otel_usage.exporters.encoder import SLICE, Encoder
 from otel_usage.exporters.outcome import Accepted, ForeignExporter
 from otel_usage.exporters.redacting import Redactor
-from otel_usage.exporters.span_writer import OWN
+from otel_usage.exporters.span_writer import COUNTED, OWN
 from otel_usage.facts import Facts, ModelFacts, RequestFacts, UpstreamFacts, WorkFacts
+from otel_usage.forms import IDENTIFIER
 from otel_usage.guard import internal_errors
 from otel_usage.identity import UsageIdentity
 from otel_usage.ledger import DropCounter
 from otel_usage.maker import SpanMaker
 from otel_usage.payload import EncodedPayload
-from otel_usage.readable import Recorded, UsageReadableSpan
+from otel_usage.readable import Recorded, T, UsageReadableSpan
+from otel_usage.redaction import redact
 from otel_usage.schema import (
+    ATTRIBUTES,
     AUTH_KINDS,
     CACHE_STATUSES,
     HTTP_METHODS,
@@ -48,6 +51,7 @@ from otel_usage.schema import (
     SCHEMA_URL,
     RecordKind,
     UsageEvent,
+    ValueType,
     allowed_on,
 )
 from otel_usage.status import EncoderHealth
@@ -223,9 +227,12 @@ IDS = st.binary(min_size=8, max_size=8)
 
 
 def fitting(place: str, keys: Iterable[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """Attributes of these keys, with what the schema's example is, and with anything."""
-    of = allowed_on(place)
-    return st.fixed_dictionaries({}, optional={key: st.just(of[key].example) | VALUES for key in sorted(keys)})
+    """Attributes of these keys, with what the schema's example is, and with anything; what is counted here, and said by
+    nobody, with any number of its type.
+    """
+    of, numbers = allowed_on(place), {ValueType.INT: INTEGERS, ValueType.DOUBLE: DOUBLES}
+    values = {key: numbers[of[key].type] if key in COUNTED else VALUES for key in keys}
+    return st.fixed_dictionaries({}, optional={key: st.just(of[key].example) | values[key] for key in sorted(keys)})
 
 
 def own_of(kind: RecordKind) -> st.SearchStrategy[dict[str, Any]]:
@@ -298,6 +305,7 @@ class Both:
 PLAIN = RequestFacts(
     "GET", "/v1/items/{id}", True, False, 200, True, False, None, False, None, "api.example.com", None, None, (), ()
 )
+ASKED = ModelFacts("openai", "gpt-5", None, "ok", "/v1/items/{id}")
 ACME = UsageIdentity("acme", 2, "pro", "user_api_key", "k1:" + "0f" * 16, "verified")
 
 
@@ -310,7 +318,9 @@ def draft(facts: Facts = PLAIN, identity: UsageIdentity = ACME, **parts: Any) ->
 @given(made_of=st.lists(drafts(), min_size=1, max_size=5), email_addresses=FLAGS)
 @example(made_of=[draft(identity=UsageIdentity(Word.ACME, provenance="verified"))] * 2, email_addresses=False)
 @example(made_of=[draft(own={"usage.customer.id": "globex", "usage.kind": "llm"})], email_addresses=False)
-@example(made_of=[draft(own={"http.request.body.size": value}) for value in (1, True, 1.0)], email_addresses=False)
+@example(
+    made_of=[draft(ASKED, own={"gen_ai.usage.input_tokens": value}) for value in (1, True, 1.0)], email_addresses=False
+)
 @example(made_of=[draft(own={"usage.client.request_id": "a@b.example", "x": 1})], email_addresses=False)
 def test_every_usage_span_is_written_as_the_official_encoder_writes_it_also_from_what_is_remembered(
     made_of: list[Draft], email_addresses: bool
@@ -465,11 +475,20 @@ def test_spans_of_all_kinds_stand_in_one_batch(
         assert both.one.drops.counts() == both.other.drops.counts()
 
 
+@given(st.from_regex(span_writer.PLAIN_ID, fullmatch=True))
+@settings(max_examples=1000)
+@example("deadbeef-dead-beef-dead-beefdeadbeef")
+@example("fc-0123456789abcdef0123456789abcdef")
+def test_an_id_that_is_plain_is_nothing_that_is_left_out_or_redacted(text: str) -> None:
+    assert redact(text) == text
+    assert all(attribute.accept(text) == text for attribute in ATTRIBUTES if attribute.form is IDENTIFIER)
+
+
 # -- what costs nobody anything ----------------------------------------------------------------------------------------
 
 
 class Broken(Recorded):
-    def finished(self) -> UsageReadableSpan:
+    def finished(self, make: Callable[..., T]) -> T:
         raise RuntimeError("it cannot be made")
 
 
@@ -479,8 +498,8 @@ class Loose(Recorded):
     def __init__(self, span: UsageReadableSpan) -> None:
         self.span = span
 
-    def finished(self) -> UsageReadableSpan:
-        return self.span
+    def finished(self, make: Callable[..., T]) -> T:
+        return self.span.finished(make)
 
 
 def test_what_cannot_be_finished_is_counted_as_unencodable_and_costs_no_other() -> None:
@@ -503,7 +522,8 @@ def test_an_exporter_that_takes_spans_as_they_are_is_given_finished_ones() -> No
     assert prepared.unencodable == 1
     assert prepared.payload is not None
     assert isinstance(exporter.deliver(prepared.payload), Accepted)
-    assert memory.get_finished_spans() == (span,)
+    (given,) = memory.get_finished_spans()
+    assert (type(given), given.to_json()) == (UsageReadableSpan, span.to_json())
     assert exporter.encoder_health is None
 
 

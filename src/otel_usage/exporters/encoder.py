@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Final
+from operator import itemgetter
+from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
-from ..facts import WorkFacts
 from ..guard import report
 from ..maker import SpanMaker
 from ..native import yield_interpreter
 from ..payload import EncodedPayload
-from ..readable import Queued, UsageReadableSpan, finished
+from ..readable import Queued, Recorded, finished
 from ..status import EncoderHealth
 from . import wire
 from .outcome import Prepared
@@ -23,6 +23,12 @@ from .span_writer import SpanWriter
 
 SLICE: Final = 32
 """Spans that are encoded at a stretch. Between slices the interpreter lock is free for requests."""
+
+
+_ALIKE: Final = itemgetter(slice(len(wire.field(b"\x12", bytes(512))) - 512, None))
+"""What an encoded span is sorted by: all but its tag and its length. Spans that have much in common are then beside one
+another, where gzip finds it sooner: with level 3 as few bytes as with 4 in any order, in two thirds of the time (1.4 µs
+a span less). The order of spans in a request says nothing: their times do."""
 
 
 class Encoder:
@@ -37,12 +43,18 @@ class Encoder:
 
     def __call__(self, spans: Sequence[Queued]) -> Prepared:
         """A payload of all ``spans`` that can be written as OTLP. Never raises."""
+        ours: list[bytes] = []
         parts, count = [], 0
         for start in range(0, len(spans), SLICE):
-            for part, encoded in self._encode(spans[start : start + SLICE]):
+            for part, encoded in self._encode(spans[start : start + SLICE], ours):
                 parts.append(encoded)
                 count += part
             yield_interpreter()
+        if ours:
+            self._written += len(ours)
+            ours.sort(key=_ALIKE)
+            parts.append(self._framed(ours))
+            count += len(ours)
         # Encoded messages of one type, one after the other, are one message (protobuf's rule for repeated fields).
         payload = EncodedPayload.of(b"".join(parts), count) if count else None
         return Prepared(payload, unencodable=len(spans) - count)
@@ -60,37 +72,29 @@ class Encoder:
         if self._writer is not None:
             self._writer.misses = 0
 
-    def _encode(self, spans: Sequence[Queued]) -> Iterator[tuple[int, bytes]]:
-        """Requests and their numbers of spans: what cannot be encoded is in none of them."""
-        ours: list[bytes] = []
+    def _encode(self, spans: Sequence[Queued], ours: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Put what our writer has made of ``spans`` to ``ours``. The others come as requests, with their numbers of
+        spans; what cannot be encoded is in none of them.
+        """
         others: list[tuple[ReadableSpan, bytes]] = []
         left: list[ReadableSpan] = []
-        writer = self._writer
+        write = self._writer.write if self._writer is not None else self._write_first
         for recorded in spans:
-            span = recorded if type(recorded) is UsageReadableSpan else finished(recorded)
-            if span is None:
-                continue
-            # Work that the application names has attributes of its own choosing, which have nothing in common.
-            if type(span) is UsageReadableSpan and type(span.facts) is not WorkFacts and not self._only_official:
+            if isinstance(recorded, Recorded) and not self._only_official:
                 try:
-                    if writer is None:
-                        writer = self._begin(span.maker)
-                    if span.maker is writer.maker:
-                        ours.append(writer(span))
-                        continue
-                except Exception:  # what no usage span holds; and what is new here must not cost a span
-                    self._write_other(span, others, left)
+                    ours.append(recorded.finished(write))
                     continue
-            self._write_other(span, others, left)
-        yield from self._requests(ours, others, left)
+                except Exception:  # noqa: S110  # what the writer does not write; what is new must not cost a span
+                    pass
+            span = finished(recorded)
+            if span is not None:
+                self._write_other(span, others, left)
+        yield from self._requests(others, left)
 
     def _requests(
-        self, ours: list[bytes], others: list[tuple[ReadableSpan, bytes]], left: list[ReadableSpan]
+        self, others: list[tuple[ReadableSpan, bytes]], left: list[ReadableSpan]
     ) -> Iterator[tuple[int, bytes]]:
-        """Requests of what our writer has put together, of what was written as it is, and of what is left."""
-        if ours:
-            self._written += len(ours)
-            yield len(ours), self._framed(ours)
+        """Requests of what was written as it is, and of what is left."""
         # By identity: equal ones may differ in the types of their values, and a provider has but one.
         for _, run in groupby(others, key=lambda other: (id(other[0].resource), id(other[0].instrumentation_scope))):
             written = list(run)
@@ -103,12 +107,14 @@ class Encoder:
             self._left_to_official += len(left)
             yield from _officially(left)
 
-    def _begin(self, maker: SpanMaker) -> SpanWriter:
-        """The writer for spans of one maker; a pipeline has no other."""
-        writer = SpanWriter(maker, self._redactor)
-        wire.request(self._redactor.resource(maker.resource), self._redactor.scope(maker.scope), ())  # or it raises now
-        self._writer = writer
-        return writer
+    def _write_first(self, maker: SpanMaker, *parts: Any) -> bytes:
+        """Write a span, and have a writer from now on: for spans of one maker, and a pipeline has no other."""
+        if self._writer is None:
+            writer = SpanWriter(maker, self._redactor)
+            resource, scope = self._redactor.resource(maker.resource), self._redactor.scope(maker.scope)
+            wire.request(resource, scope, ())  # or it raises now
+            self._writer = writer
+        return self._writer.write(maker, *parts)
 
     def _framed(self, ours: list[bytes]) -> bytes:
         assert self._writer is not None  # it has written them

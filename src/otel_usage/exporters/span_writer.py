@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from opentelemetry.trace import Link
+
 from ..facts import Facts, ModelFacts, RequestFacts, UpstreamFacts
+from ..forms import IDENTIFIER
 from ..identity import UsageIdentity
 from ..ledger import NotedDrops
 from ..maker import SPAN_KINDS, SpanMaker
-from ..readable import UsageReadableSpan
+from ..readable import Event
 from ..schema import PERSONAL_KEYS, Attribute, RecordKind, ValueType, allowed_on
 from . import wire
 from .redacting import Redactor
@@ -29,11 +34,16 @@ LONGEST_FACTS: Final = 1024
 STANDINGS_LIMIT: Final = 256
 """Standings of callers that are remembered at most: an application may make a kind of credential of anything."""
 
-OWN: Final = PERSONAL_KEYS | {
+COUNTED: Final = frozenset({
     "http.request.body.size", "http.response.body.size", "usage.time_to_first_byte", "usage.upstream.count",
-    "usage.upstream.duration", "usage.upstream.response.size", "usage.request.id", "usage.client.request_id",
-    "usage.sentry.trace_id", "usage.user_agent.hash", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
-    "gen_ai.request.max_tokens", "usage.llm.prompt_chars", "usage.llm.fallback_index",
+    "usage.upstream.duration", "usage.upstream.response.size",
+})  # fmt: skip
+"""What is counted here, so that their values are of the schema's types: no application says them."""
+
+OWN: Final = COUNTED | PERSONAL_KEYS | {
+    "usage.request.id", "usage.client.request_id", "usage.sentry.trace_id", "usage.user_agent.hash",
+    "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.request.max_tokens", "usage.llm.prompt_chars",
+    "usage.llm.fallback_index",
 }  # fmt: skip
 """What a span may have for itself. All else it has in common with others, and no attribute is written twice."""
 
@@ -43,8 +53,13 @@ _SMALL: Final = range(4096)
 _HEAD: Final = struct.Struct("<2s16s2s8scQcQ").pack
 _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 
-_REQUEST_ID: Final = "usage.request.id"
-_made_id: Final = wire.text_attribute(wire.SPAN_ATTRIBUTE, _REQUEST_ID)
+_MADE_ID: Final = wire.attribute(wire.SPAN_ATTRIBUTE, "usage.request.id", "0" * 16)[:-16]
+"""What stands before an id that was made here, which has the 16 hexadecimal digits of a span's."""
+_made_id: Final = partial(wire.attribute, wire.SPAN_ATTRIBUTE, "usage.request.id")
+
+PLAIN_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
+"""An id as most are made: digits, and a UUID's hyphens. It has a form that the schema takes and no mark of a secret's,
+so that neither has to look at it (0.8 µs less)."""
 
 _KINDS: Final = {
     RequestFacts: RecordKind.REQUEST,
@@ -92,34 +107,50 @@ class SpanWriter:
         self.misses = 0
         """How often facts or a caller had to be learned."""
 
-    def __call__(self, span: UsageReadableSpan) -> bytes:
-        """The span as one of the spans of a scope.
+    def write(  # noqa: PLR0917  # as `UsageReadableSpan`
+        self,
+        maker: SpanMaker,
+        facts: Facts,
+        identity: UsageIdentity,
+        own: Mapping[str, Any],
+        trace_id: bytes,
+        span_id: bytes,
+        parent_id: bytes,
+        started: int,
+        ended: int,
+        made_id: str | None = None,
+        recorded: Sequence[Event] = (),
+        link: Link | None = None,
+        remote_parent: bool = False,
+    ) -> bytes:
+        """A span as one of the spans of a scope, of what :class:`~otel_usage.readable.UsageReadableSpan` is made of.
 
         Raises:
-            UnwritableError: something of it is not as the schema has it, against every rule.
+            UnwritableError: it is another maker's, or something of it is not as the schema has it, against every rule.
+            KeyError: it is of work that the application names, whose attributes have nothing in common with others'.
         """
+        if maker is not self.maker:
+            raise wire.UnwritableError
         noted = self._noted.names
         if noted:  # by a span that could not be written: it is counted by whoever writes it
             noted.clear()
-        # The order of the steps is that of the bytes, which compress best with what is random at one end.
-        caller = self._callers.get(span.identity) or self._meet(span.identity)
-        shared = caller.known.get(span.facts) or self._learn(span.facts, span.identity, caller)
-        writers = self._own[type(span.facts)]
+        # The order of the steps is that of the bytes: what is random stands at the end, which gzip and sorting want.
+        writers = self._own[type(facts)]
+        caller = self._callers.get(identity) or self._meet(identity)
+        shared = caller.known.get(facts) or self._learn(facts, identity, caller)
         parts = [shared.encoded, caller.encoded]
-        for key, value in span.own.items():
+        for key, value in own.items():
             parts.append(writers[key](value))
-        if span.made_id is not None:
-            parts.append(_made_id(span.made_id))
-        if span.recorded:
-            parts += self._events(span)
-        if span.link is not None:
-            parts.append(wire.link(span.link))
-        if span.parent_id:
-            parts.append(_PARENT_ID + span.parent_id)
-        parts.append(wire.REMOTE_PARENT if span.remote_parent else wire.LOCAL_PARENT)
-        parts.append(
-            _HEAD(_TRACE_ID, span.trace_id, _SPAN_ID, span.span_id, b"\x39", span.started, b"\x41", span.ended)
-        )
+        if made_id is not None:
+            parts.append(_MADE_ID + made_id.encode() if len(made_id) == 16 else _made_id(made_id))
+        if recorded:
+            parts += self._events(recorded)
+        if link is not None:
+            parts.append(wire.link(link))
+        if parent_id:
+            parts.append(_PARENT_ID + parent_id)
+        parts.append(wire.REMOTE_PARENT if remote_parent else wire.LOCAL_PARENT)
+        parts.append(_HEAD(_TRACE_ID, trace_id, _SPAN_ID, span_id, b"\x39", started, b"\x41", ended))
         written = wire.field(b"\x12", b"".join(parts))
         if noted or shared.dropped or caller.dropped:
             self._count(shared.dropped + caller.dropped + tuple(noted))
@@ -176,9 +207,9 @@ class SpanWriter:
         for name in dropped:
             self.maker.drops.add(name)
 
-    def _events(self, span: UsageReadableSpan) -> list[bytes]:
+    def _events(self, recorded: Sequence[Event]) -> list[bytes]:
         written = []
-        for time, name, found in span.recorded:
+        for time, name, found in recorded:
             allowed = self.maker.event(name, found, self._noted)
             if allowed is not None:
                 clean = wire.attributes(wire.EVENT_ATTRIBUTE, self._noting.attributes(allowed))
@@ -198,8 +229,11 @@ class SpanWriter:
     def _text(self, attribute: Attribute) -> Write:
         key, accept, redacted = attribute.key, attribute.accept, self._noting.text
         encoded = wire.text_attribute(wire.SPAN_ATTRIBUTE, key)
+        is_id, plain = attribute.form is IDENTIFIER, PLAIN_ID.fullmatch
 
         def write(value: Any) -> bytes:
+            if is_id and type(value) is str and plain(value):
+                return encoded(value)
             accepted: Any = accept(value)
             if accepted is None:
                 return self._left_out(key, value)
@@ -225,28 +259,35 @@ class SpanWriter:
 
     def _integer(self, attribute: Attribute) -> Write:
         otherwise = self._value(attribute)
-        written: dict[int, bytes] = {}
+        if attribute.key in COUNTED:
+            return _Small(otherwise).__getitem__
 
-        def write(value: Any) -> bytes:
-            if type(value) is not int:  # True is equal to 1
-                return otherwise(value)
-            encoded = written.get(value)
-            if encoded is None:
-                encoded = otherwise(value)
-                if value in _SMALL:
-                    written[value] = encoded
-            return encoded
-
-        return write
+        written = _Small(otherwise)
+        return lambda value: written[value] if type(value) is int else otherwise(value)  # True is equal to 1
 
     def _double(self, attribute: Attribute) -> Write:
         head, otherwise = wire.attribute(wire.SPAN_ATTRIBUTE, attribute.key, 0.0)[:-8], self._value(attribute)
+        if attribute.key in COUNTED:
+            return partial(struct.Struct(f"<{len(head)}sd").pack, head)
         pack = struct.Struct("<d").pack
 
         def write(value: Any) -> bytes:
             return head + pack(value) if type(value) is float else otherwise(value)
 
         return write
+
+
+class _Small(dict[int, bytes]):
+    """Numbers, encoded. Those of :data:`_SMALL` are remembered; what is called to find one is C's."""
+
+    def __init__(self, encode: Write) -> None:
+        self._encode = encode
+
+    def __missing__(self, number: int) -> bytes:
+        encoded = self._encode(number)
+        if number in _SMALL:
+            self[number] = encoded
+        return encoded
 
 
 def _size(parts: Iterable[object]) -> int:

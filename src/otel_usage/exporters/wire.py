@@ -46,8 +46,12 @@ class UnwritableError(Exception):
 
 def varint(number: int) -> bytes:
     """A number of 0 or more."""
-    if number < 0x80:
+    if number < len(_SHORT):
         return _SHORT[number]
+    return _varint(number)
+
+
+def _varint(number: int) -> bytes:
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)
@@ -56,7 +60,8 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-_SHORT: Final = tuple(bytes((number,)) for number in range(0x80))
+_SHORT: Final = tuple(map(_varint, range(1024)))
+"""Those that most lengths are: of attributes, and of spans."""
 
 
 def field(tag: bytes, content: bytes) -> bytes:

@@ -93,8 +93,6 @@ class _Call:
 class _Attempt(UpstreamAttempt):
     """An attempt, with what is read as long as it is."""
 
-    __slots__ = ("content", "follows", "given", "request")
-
     request: Any
     """None: it has been sent."""
     content: Any

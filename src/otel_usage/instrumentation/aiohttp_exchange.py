@@ -21,8 +21,6 @@ _LOST: Final = (None, 1006)
 class AiohttpExchange(Told):
     """One request, and its response or WebSocket connection."""
 
-    __slots__ = ("_content", "_file", "_served", "_socket", "_writer")
-
     def __init__(self, request: UsageRequest, served: Any) -> None:
         """``served``: aiohttp's own request."""
         super().__init__(request)

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from types import MethodType
 from typing import Any
 
+from .. import runtime
 from ..baggage import restore_baggage, shed_baggage
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from ..request import UsageRequest
-from ..runtime import active
 from ..scope import CURRENT, leave
-from .carrier import REQUEST_KEY, joining, reached, request_of
+from .carrier import BRIDGED, REQUEST_KEY, SCOPE_KEY, joining, reached, request_of
 from .exchange import EXCHANGES, Exchange, Message, Receive, Scope, Send
 from .hooks import Function
 from .told import aside, deliver, prepare
@@ -73,17 +73,17 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
 
 def _begin(scope: Scope, receive: Receive, send: Send) -> Exchange | None:
     """What observes the request. None: it is not to be recorded here."""
-    recorder = active()
+    recorder = runtime.running
     if recorder is None or REQUEST_KEY in scope:
         return None
     try:
         kind = EXCHANGES.get(scope["type"])
-        if kind is None or request_of(scope) is not None:
+        if kind is None or ((SCOPE_KEY in scope or BRIDGED in scope) and request_of(scope) is not None):
             return None
         exchange = kind(recorder, scope, receive, send)
         scope[REQUEST_KEY] = exchange.request
     except Exception as error:
-        report("instrumentation.asgi._begin", error)
+        settle("instrumentation.asgi._begin", error)
         return None
     return exchange
 
@@ -101,7 +101,7 @@ async def _beside(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
 @guarded(None)
 def _joined(scope: Scope) -> UsageRequest | None:
     """The request that a bridge has brought here. None: none has, or it has been joined."""
-    if active() is None or scope["type"] not in EXCHANGES or REQUEST_KEY in scope:
+    if runtime.running is None or scope["type"] not in EXCHANGES or REQUEST_KEY in scope:
         return None
     around = request_of(scope)
     if around is not None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, is_instrumentation_enabled
 
+from .. import runtime
 from ..attempt import UpstreamNaming, naming
-from ..runtime import active
 
 if TYPE_CHECKING:
     from ..recorder import Recorder
@@ -27,7 +27,7 @@ PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 def listening() -> Recorder | None:
     """What records a call that is made here. None: usage is off, or whoever is around does not want calls observed."""
-    recorder = active()
+    recorder = runtime.running
     # An empty context holds no wish, and says so in a sixth of the 0.3 µs that asking it for each takes.
     if recorder is None or (get_current() and not _wanted()):
         return None

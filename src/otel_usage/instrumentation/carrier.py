@@ -19,7 +19,7 @@ PEER_KEY: Final = "otel_usage.peer"
 SCOPE_KEY: Final = "otel_usage.scope"
 """Where an environ holds the ASGI scope that it was made of."""
 
-_BRIDGED: Final = "wsgi_environ"
+BRIDGED: Final = "wsgi_environ"
 """Where a scope holds the environ that a2wsgi has made it of."""
 
 
@@ -31,7 +31,8 @@ def observed(carrier: Mapping[str, Any] | None) -> UsageRequest | None:
 
 def request_of(carrier: Mapping[str, Any]) -> UsageRequest | None:
     """The observed request that ``carrier`` is made of by a bridge, in either direction. None: it is one of its own."""
-    return observed(carrier.get(SCOPE_KEY) or carrier.get(_BRIDGED))
+    other = carrier.get(SCOPE_KEY) or carrier.get(BRIDGED)
+    return observed(other) if other is not None else None
 
 
 def reached(carrier: Mapping[str, Any]) -> None:
@@ -66,24 +67,26 @@ def peer_of(scope: Mapping[str, Any]) -> str | None:
 
 def headers_of(sent: Iterable[tuple[bytes, bytes]], names: frozenset[str]) -> dict[str, str]:
     """The headers of these names. Several of one name are one list (RFC 9110, section 5.3)."""
-    wanted = _by_bytes(names)
+    wanted, others = _by_bytes(names)
     found: dict[str, str] = {}
-    several: dict[str, list[str]] = {}
     for name, value in sent:
-        key = wanted.get(name)
-        if key is None and not name.islower():  # not every server keeps to ASGI's lower case
-            key = wanted.get(name.lower())
+        if name in others:  # most are, and this costs each a quarter of what looking it up would
+            continue
+        key = wanted.get(name) or wanted.get(name.lower())  # not every server keeps to ASGI's lower case
         if key is not None:
             text = value.decode("latin-1")
-            if key in found:
-                several.setdefault(key, [found[key]]).append(text)
-            else:
-                found[key] = text
-    for key, values in several.items():
-        found[key] = ", ".join(values)
+            found[key] = f"{found[key]}, {text}" if key in found else text
+        elif len(others) < _OTHERS_LIMIT and len(name) <= _LONGEST_OTHER:
+            others.add(name)
     return found
 
 
+_OTHERS_LIMIT: Final = 1024
+"""Names of headers that are remembered as not wanted at most: clients choose them."""
+_LONGEST_OTHER: Final = 64
+
+
 @lru_cache(maxsize=4)
-def _by_bytes(names: frozenset[str]) -> dict[bytes, str]:
-    return {name.encode(): name for name in names}
+def _by_bytes(names: frozenset[str]) -> tuple[dict[bytes, str], set[bytes]]:
+    """The keys of headers by their names, and the names of others, as they come."""
+    return {name.encode(): name for name in names}, set()

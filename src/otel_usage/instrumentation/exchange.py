@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..baggage import NOTHING
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from ..request import UsageRequest
 from .carrier import headers_of, peer_of
 from .listening import Listening
@@ -52,7 +52,12 @@ def _take_baggage(recorder: Recorder, scope: Scope, headers: Mapping[str, str]) 
 class Exchange(Told):
     """One HTTP request and its response, as their messages pass by."""
 
-    __slots__ = ("_asked", "_heard", "_listening", "_parts", "_receive", "_send")
+    # As for a request: what most exchanges never say is a default of the class.
+    _asked = False
+    _heard: bool | None = None
+    """Whether the request's body is over. None: nobody has asked for it."""
+    _parts = 0
+    _listening: Listening | None = None
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         sent = scope["headers"]
@@ -63,12 +68,7 @@ class Exchange(Told):
         attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
         # Not by way of the base's, which is a call more.
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
-        self._ending = False
-        self._closed = False
-        self._asked = False
-        self._heard = not any(name in _OF_BODIES for name, _ in sent)
-        self._parts = 0
-        self._listening: Listening | None = None
+        self._sent = sent
         self._receive = receive
         self._send = send
 
@@ -87,18 +87,17 @@ class Exchange(Told):
 
     async def send(self, message: Message) -> None:
         """The next message to the client, counted once the server has taken it."""
-        if self._closed:  # whatever goes on is no part of the span
-            await self._send(message)
-            return
         request, changed, size = self.request, message, -1  # no part of the body
         try:
             kind = message["type"]
-            if kind == "http.response.body":
-                if message.get("more_body", False):
+            if self._closed:
+                pass  # whatever goes on is no part of the span
+            elif kind == "http.response.body":
+                size = 0
+                if message.get("more_body"):
                     self._streaming()
                 else:
                     self._ending = True
-                size = 0
                 size = len(message.get("body", b""))  # a server may take what has none, such as None
             elif kind == "http.response.start":
                 request.works_here()
@@ -107,7 +106,7 @@ class Exchange(Told):
                 self._ending, size = True, 0
                 size = Path(message["path"]).stat().st_size
         except Exception as error:
-            report("instrumentation.exchange.Exchange.send", error)
+            settle("instrumentation.exchange.Exchange.send", error)
         if self._ending and request.recorder.delivers_each and not self._closed:
             # Held until the request has been delivered: with its last message sent, the process may be frozen.
             self.sent(size)
@@ -120,8 +119,10 @@ class Exchange(Told):
         except OSError:  # what a server raises where the client is gone (ASGI specification, "Disconnected Client")
             self.gone()
             raise
-        if size >= 0:
-            self.sent(size)
+        # As `sent` does, with a call less. A server may take what it has nobody to send to, and say nothing.
+        if size >= 0 and not request.client_gone and not self._closed:
+            request.complete = self._ending
+            request.response_sent(0 if request.method == "HEAD" else size)
 
     def _streaming(self) -> None:
         """More of the body will follow. Most applications ask meanwhile whether their client is still there."""
@@ -129,15 +130,25 @@ class Exchange(Told):
         if not self._asked:
             self._parts += 1
             # Not where a body is on its way, or waits for the application to ask for it (RFC 9110, section 10.1.1).
-            if self._parts == _STREAM and self._heard:
+            if self._parts == _STREAM and self._has_heard_all():
                 with suppress(RuntimeError):  # not asyncio's loop
                     self._listening = Listening(self._receive, self._received)
 
+    def _has_heard_all(self) -> bool:
+        """Whether the request's body is over, or it has none."""
+        return not any(name in _OF_BODIES for name, _ in self._sent) if self._heard is None else self._heard
+
     def close(self) -> None:
-        """As for any. Nobody else asks for messages from now on."""
+        """As for any, with a call less. Nobody else asks for messages from now on."""
         if self._listening is not None:
             self._listening.stop()
-        super().close()
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.request.close()
+        except Exception as error:
+            settle("instrumentation.exchange.Exchange.close", error)
 
     @guarded(None)
     def _received(self, message: Message) -> None:

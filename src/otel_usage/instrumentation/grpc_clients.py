@@ -34,8 +34,6 @@ _UNFINISHED: Final = ("CANCELLED", "DEADLINE_EXCEEDED")
 class _Call(UpstreamAttempt):
     """One call on its way."""
 
-    __slots__ = ()
-
     def serializing(self, serializer: Transform | None) -> Transform:
         """The serializer with its messages counted. None: they are bytes already."""
 

@@ -32,8 +32,6 @@ _PIECE: Final = 65536
 class Exchange(UpstreamAttempt):
     """An attempt over a connection of http.client's."""
 
-    __slots__ = ("_encoding", "_in_memory", "_port", "chunk", "held")
-
     def __init__(  # noqa: PLR0917  # by position, as that of its base
         self,
         recorder: Recorder,

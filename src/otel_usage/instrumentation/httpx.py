@@ -14,7 +14,7 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 from ..attempt import UpstreamAttempt
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from .calls import PORTS, attempted, length_of_body, listening
 from .hooks import Function, Hook
 
@@ -107,7 +107,8 @@ class _Method:
             sends = extensions.get(_SENDS, 0)
             names, resent = attempted(extensions.get("usage"), sends)
             sending = _Sending(recorder, names, request.method, request.url.host)
-            sending.resend_count = resent
+            if resent:
+                sending.resend_count = resent
             # Another dict, because somebody who sends the same request at this moment may be reading the one it has.
             request.extensions = {**extensions, _SENDS: sends + 1}
             sending.transport = self
@@ -116,7 +117,7 @@ class _Method:
             sending.token = _SENDING.set((transport, copy))
             return sending
         except Exception as error:  # as `guarded` does, whose wrapper takes 0.06 µs
-            report("instrumentation.httpx._Method._begin", error)
+            settle("instrumentation.httpx._Method._begin", error)
             return None
 
     def _changed(self, request: Any, attempt: UpstreamAttempt, parts: _Parts, tells: bool) -> Any:
@@ -173,8 +174,6 @@ def _slots(kind: type) -> tuple[str, ...]:
 class _Sending(UpstreamAttempt):
     """An attempt by one of the library's transports: one object for both, which costs half of two."""
 
-    __slots__ = ("copy", "request", "token", "transport")
-
     transport: _Method
     request: Any
     """The application's. None: the transport is done with it."""
@@ -186,7 +185,7 @@ class _Sending(UpstreamAttempt):
     def broken(self, error: BaseException) -> None:
         """The transport raised: there is no response."""
         self._over()
-        self.request = self.copy = None
+        self.request = self.copy = None  # what waits for delivery must not keep what was sent
         self.failed(error)
         self.finish()
 
@@ -208,7 +207,7 @@ class _Sending(UpstreamAttempt):
                 head = (self.method or "", response.status_code, response.headers.raw)
                 response.stream = self.transport.parts.response_stream(response.stream, self, head)
         except Exception as error:  # as in `_begin`
-            report("instrumentation.httpx._Sending.arrived", error)
+            settle("instrumentation.httpx._Sending.arrived", error)
 
     def _over(self) -> None:
         """The transport is done with the copy."""
@@ -292,7 +291,7 @@ class _Response:
                 self._attempt.expected = _length(*self._head)
             self._attempt.finish()
         except Exception as error:  # as in `_begin`
-            report("instrumentation.httpx._Response._over", error)
+            settle("instrumentation.httpx._Response._over", error)
 
     __del__ = _over  # the application never closed its response
 

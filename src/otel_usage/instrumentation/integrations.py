@@ -50,7 +50,7 @@ class Integration:
 
 INTEGRATIONS: Final = (
     Integration("Starlette", Role.SERVER, "starlette", "starlette", ("starlette.applications", "starlette.routing")),
-    Integration("FastAPI", Role.SERVER, "fastapi", "starlette", ("fastapi.applications", "fastapi.routing")),
+    Integration("FastAPI", Role.SERVER, "fastapi", "starlette", ("fastapi.routing",)),
     Integration("Flask", Role.SERVER, "flask", "flask", ("flask.app",)),
     Integration("gRPC's servers", Role.SERVER, "grpcio", "grpc_servers", ("grpc._server",)),
     Integration("gRPC's async servers", Role.SERVER, "grpcio", "grpc_aio_servers", ("grpc.aio._server",)),

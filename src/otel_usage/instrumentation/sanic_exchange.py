@@ -16,8 +16,6 @@ _DEV_HEADER: Final = "x-usage-telemetry"
 class SanicExchange(Told):
     """One request, and its response or WebSocket connection."""
 
-    __slots__ = ("_served", "_socket", "_stream")
-
     def __init__(self, request: UsageRequest, served: Any) -> None:
         """``served``: Sanic's own request."""
         super().__init__(request)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from ..baggage import restore_baggage, shed_baggage
-from ..guard import guarded, report
+from ..guard import guarded, settle
 from ..request import UsageRequest
 from ..runtime import active
 from ..scope import enter, leave
@@ -21,13 +21,12 @@ REASON_OF_CLOSE: Final = {1008: "client_error", 1009: "payload_too_large", 1011:
 class Told:
     """A request and its response. Whatever goes on after :meth:`close` is no part of the span."""
 
-    __slots__ = ("_closed", "_ending", "request")
+    _closed = False
+    _ending = False
+    """Whether what is told next is the last part of the response's body."""
 
     def __init__(self, request: UsageRequest) -> None:
         self.request = request
-        self._closed = False
-        self._ending = False
-        """Whether what is told next is the last part of the response's body."""
 
     def sent(self, size: int) -> None:
         """The server has taken so many bytes of the body."""
@@ -63,7 +62,7 @@ class Told:
         try:
             self.request.close()
         except Exception as error:
-            report("instrumentation.told.Told.close", error)
+            settle("instrumentation.told.Told.close", error)
 
     async def delivered(self) -> None:
         """Where requests wait for delivery: deliver what there is, within the time of one attempt."""

@@ -81,10 +81,9 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         self._schedule_delay: Final = schedule_delay
         self._shutdown_timeout: Final = shutdown_timeout
         self._gate = Gate(breaker if breaker is not None else CircuitBreaker(clock), clock)
-        self._ledger = Ledger()
+        self._begin()
         self._backlog = Backlog(spool or MemorySpool(most_bytes=1 << 40, most_spans=queue_size), self._ledger)
         self._stopped = False
-        self._begin()
         _at_fork(self)
 
     @property
@@ -122,13 +121,14 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
 
     def enqueue(self, span: Queued) -> None:
         """Take a span that is to be sent whatever its context says, as usage spans are."""
-        queued = self._ledger.produce(self._queue_size)
-        if not queued:
+        queue = self._queue
+        if self._ledger.closed or len(queue) >= self._queue_size:  # or by one more for each thread that asks just now
+            self._ledger.refuse()
             return
-        self._queue.append(span)
+        queue.append(span)
         if self._worker is None:
             self._start_worker()
-        if queued == self._batch_size:  # not above it: that would wake the worker for every request
+        if len(queue) >= self._batch_size and self._wake.empty():  # once, and not for each request above it
             self._wake.put(None)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -152,12 +152,12 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         ends = time.monotonic() + self._shutdown_timeout
         self._stop_at = ends - self._shutdown_timeout * _FOR_KEEPING
         self._stopped = True
-        worker = self._worker or (self._start_worker() if self._ledger[Account.QUEUED] else None)
+        worker = self._worker or (self._start_worker() if self._queue else None)
         if worker is not None:
             self._wake.put(None)
             self._attempts.hurry()
             worker.join(ends - time.monotonic())
-        elif self._ledger[Account.QUEUED]:
+        elif self._queue:
             self._last_round()
         self._ledger.close(self._backlog.perishable)
         try:
@@ -184,6 +184,7 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._flushes: SimpleQueue[SimpleQueue[None]] = SimpleQueue()
         self._queue: deque[Queued] = deque()
+        self._ledger = Ledger(self._queue)
         self._worker: Thread | None = None
         self._may_start: SimpleQueue[None] = SimpleQueue()
         self._may_start.put(None)
@@ -200,11 +201,10 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         self._backlog.after_fork_in_parent()
 
     def _after_fork_in_child(self) -> None:
-        self._ledger = Ledger()
         self._gate = self._gate.renewed()
+        self._begin()
         self._backlog = self._backlog.renewed(self._ledger)
         self._exporter.after_fork()
-        self._begin()
 
     def _start_worker(self) -> Thread | None:
         # A token and no lock: starting waits for the new thread, and a garbage collection may end a span meanwhile.
@@ -300,10 +300,8 @@ class CircuitBreakingSpanProcessor(SpanProcessor):
         """What is queued now, in batches. What comes meanwhile is for another time, or there would be no end to it."""
         waiting = len(self._queue)
         while (size := min(waiting, self._batch_size, len(self._queue))) > 0:
-            batch = [self._queue.popleft() for _ in range(size)]
             waiting -= size
-            self._ledger.move(len(batch), Account.QUEUED, Account.IN_FLIGHT)
-            yield batch
+            yield self._ledger.take(size)
 
     def _send(self, batch: list[Queued]) -> bool:
         """Send a batch, and spool what the sink does not take. True: it has taken, or refused for good, all of it."""
