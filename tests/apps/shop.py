@@ -17,6 +17,7 @@ import httpx2
 from fastapi import APIRouter, BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from opentelemetry import trace
+from starlette.applications import Starlette
 
 UPSTREAM = os.environ.get("SHOP_UPSTREAM", "")
 
@@ -73,7 +74,7 @@ def last() -> None:
 def facts() -> dict[str, Any]:
     """What this process has imported, started and hooked."""
     entries = {
-        "FastAPI.__call__": getattr_static(FastAPI, "__call__"),
+        "Starlette.__call__": getattr_static(Starlette, "__call__"),
         "Thread.start": getattr_static(threading.Thread, "start"),
         "HTTPTransport": getattr_static(httpx.HTTPTransport, "handle_request"),
     }

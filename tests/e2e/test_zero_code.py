@@ -209,7 +209,7 @@ class TestUsageAlone:
             ask_everything(running)
             stub.wait_for(len(CALLS) + UPSTREAM_CALLS)
             facts = running.facts()
-        assert set(facts["ours"]) == {"FastAPI.__call__", "Thread.start", "HTTPTransport"}
+        assert set(facts["ours"]) == {"Starlette.__call__", "Thread.start", "HTTPTransport"}
         (last,) = [span for span in stub.spans if span.name == "GET /facts"]
         others = [span for span in stub.spans if span is not last]
         assert {span.resource_attributes["service.name"] for span in others} == {"shop"}

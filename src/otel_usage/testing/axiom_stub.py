@@ -104,7 +104,9 @@ class AxiomStub:
 
     @property
     def spans(self) -> list[ReceivedSpan]:
-        """All spans taken, in the order of arrival, and as often as they arrived: a copy."""
+        """All spans taken, as often as they arrived: a copy. In the order in which their requests did; those of one
+        request, which have no order there, in that in which they ended.
+        """
         with self._changed:
             return list(self._spans)
 
@@ -196,7 +198,7 @@ class AxiomStub:
         request, size = exchange.request, -1 if exchange.request.body is None else len(exchange.request.body)
         seen = StubRequest(request.method, request.path, request.headers, size, len(outcome.spans), outcome.status)
         with self._changed:
-            self._spans.extend(outcome.spans)
+            self._spans.extend(sorted(outcome.spans, key=lambda span: span.end_time))
             self._requests.append(seen)
             self._changed.notify_all()
 
