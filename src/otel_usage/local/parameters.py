@@ -229,6 +229,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda value: value + _WEEK,
     ),
     "customer": Kind("only this customer", _text, lambda value: {"customer": literal(value)}),
+    "service": Kind("only what this service received", _text, lambda value: {"service": literal(value)}),
     "limit": Kind(f"rows at most, up to {_MOST_ROWS:,}", _count, lambda value: {"limit": str(value)}),
     "trace": Kind(
         "a trace id, of OpenTelemetry or Sentry: 32 hexadecimal digits", _trace, lambda value: {"trace": literal(value)}
