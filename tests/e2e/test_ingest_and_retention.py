@@ -133,7 +133,7 @@ def test_a_large_file_is_stored_in_parts() -> None:
     ("name", "content", "says"),
     [
         ("missing.json", None, "missing.json cannot be read: No such file"),
-        ("broken.json.gz", b"not gzip", "broken.json.gz cannot be read: it is no gzip file, is damaged, or ends too early"),
+        ("broken.json.gz", b"not gzip", "broken.json.gz cannot be read: it is no gzip file, is damaged, or"),
         ("short.json.gz", gzip.compress(line(0))[:-20], "short.json.gz cannot be read: it is no gzip file"),
     ],
 )

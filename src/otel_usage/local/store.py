@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 import time
@@ -253,6 +254,11 @@ def _import_duckdb() -> Any:
         return importlib.import_module("duckdb")
     except ImportError as error:
         raise MissingExtraError("duckdb") from error
+
+
+def fingerprint(path: str | Path) -> str:
+    """What tells one database file from another, on one machine, to whom its path is not told."""
+    return hashlib.sha256(str(Path(path).resolve()).encode(errors="surrogateescape")).hexdigest()
 
 
 def _cannot_open(path: str, error: Exception) -> StoreError:
