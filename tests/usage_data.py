@@ -439,7 +439,8 @@ def costs(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
 
 def plans(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
     found = within(received(spans, values), values["window"], "request", usage__customer__id=values["customer"])
-    counted = Counter((fact(span, "usage.customer.id"), fact(span, "usage.plan")) for span in found)
+    sure = [span for span in found if fact(span, "usage.identity.provenance") != "unverified"]
+    counted = Counter((fact(span, "usage.customer.id"), fact(span, "usage.plan")) for span in sure)
     rows = [
         {
             "customer": name,
