@@ -47,6 +47,7 @@ class _Maker:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.spans: list[ReceivedSpan] = []
+        self.service = "gateway"
 
     def span(
         self,
@@ -70,7 +71,7 @@ class _Maker:
             status_code="error" if self.chance.random() < 0.1 else "unset",
             attributes={"usage.kind": record, **_made(facts)},
             events=events,
-            resource_attributes={"service.name": "gateway"},
+            resource_attributes={"service.name": self.service},
         )
         self.spans.append(span)
         return span
@@ -114,7 +115,7 @@ class _Maker:
 
     def upstream(self, request: ReceivedSpan, start: int, who: Mapping[str, Value]) -> None:
         chance = self.chance
-        self.span(
+        call = self.span(
             request.trace_id,
             request.span_id,
             start + chance.randrange(1000),
@@ -130,6 +131,11 @@ class _Maker:
                 "error.type": chance.choice([None, None, "httpx.ConnectTimeout"]),
             },
         )
+        if chance.random() < 0.2:  # it was a call of another service, which observes what it receives
+            self.service = "pricing"
+            inner = {**who, "http.route": "/v1/prices", "usage.reason": "ok", "http.response.status_code": 200}
+            self.span(call.trace_id, call.span_id, start + 1000, "request", inner)
+            self.service = "gateway"
 
     def llm(self, request: ReceivedSpan, start: int, who: Mapping[str, Value]) -> None:
         chance = self.chance
@@ -170,6 +176,12 @@ def within(spans: Iterable[ReceivedSpan], window: timedelta, record: str, **want
         and span.attributes["usage.kind"] == record
         and all(span.attributes.get(key) == value for key, value in facts.items())
     ]
+
+
+def received(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[ReceivedSpan]:
+    """Those of the service that is asked about."""
+    service = values["service"]
+    return [span for span in spans if service is None or span.resource_attributes["service.name"] == service]
 
 
 def grouped(spans: Iterable[Any], key: Callable[[Any], tuple[Any, ...]]) -> dict[tuple[Any, ...], list[Any]]:
@@ -218,7 +230,7 @@ def customers(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]
     def who(span: ReceivedSpan) -> tuple[str]:
         return (fact(span, "usage.customer.id", "(anonymous)" if fact(span, "usage.tier") == 0 else "(unidentified)"),)
 
-    found = within(spans, values["window"], "request", usage__customer__id=values["customer"])
+    found = within(received(spans, values), values["window"], "request", usage__customer__id=values["customer"])
     return [
         {
             "customer": name,
@@ -335,7 +347,7 @@ def story(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
     return [
         {
             "ms": ms(span),
-            "service": "gateway",
+            "service": span.resource_attributes["service.name"],
             "record": fact(span, "usage.kind"),
             "name": span.name,
             "customer": fact(span, "usage.customer.id"),
@@ -426,8 +438,9 @@ def costs(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
 
 
 def plans(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
-    found = within(spans, values["window"], "request", usage__customer__id=values["customer"])
-    counted = Counter((fact(span, "usage.customer.id"), fact(span, "usage.plan")) for span in found)
+    found = within(received(spans, values), values["window"], "request", usage__customer__id=values["customer"])
+    sure = [span for span in found if fact(span, "usage.identity.provenance") != "unverified"]
+    counted = Counter((fact(span, "usage.customer.id"), fact(span, "usage.plan")) for span in sure)
     rows = [
         {
             "customer": name,
@@ -444,6 +457,7 @@ def plans(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
 
 def movers(spans: list[ReceivedSpan], values: Mapping[str, Any]) -> list[Row]:
     week, window = timedelta(days=7), values["week_window"]
+    spans = received(spans, values)
     whole = within(spans, week + window, "request")
     recent = Counter(fact(span, "usage.customer.id") for span in within(spans, window, "request"))
     young = {span.span_id for span in within(spans, week, "request")}

@@ -27,6 +27,9 @@ from tests.e2e.test_local_store_and_report import START, span
 CUSTOMER = "['attributes.custom']['usage.customer.id']"
 
 
+LETS = "".join(f"let a{n} = strcat(a{n - 1}, a{n - 1}); " for n in range(1, 28))
+
+
 @pytest.fixture
 def store() -> Iterator[UsageStore]:
     with UsageStore(IN_MEMORY) as opened:
@@ -180,6 +183,25 @@ def test_no_other_file_is_a_table(store: UsageStore, tmp_path: Path) -> None:
             run_apl(store, f"['{name}'] | take 1")
     with pytest.raises(QueryError):
         run_apl(store, f"externaldata (a: string) ['{tmp_path}/secret.csv']")
+
+
+def test_a_short_query_does_not_become_an_endless_one(store: UsageStore) -> None:
+    with pytest.raises(QueryError, match="becomes longer than 1,048,576 characters of SQL"):
+        run_apl(store, f"print x = {'tostring(' * 12}1{')' * 12}")
+    assert len(run_apl(store, "['api_usage'] | take 1").rows) == 1
+
+
+def test_a_translation_that_takes_too_long_is_stopped(store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otel_usage.local.apl._MAX_TRANSLATION_SECONDS", 0.2)
+    before = sys.getprofile()
+    with pytest.raises(QueryTimeoutError, match=r"its translation may take 0\.2 s"):
+        run_apl(store, f"let a0 = 'a'; {LETS}print a27")
+    assert sys.getprofile() is before
+
+
+def test_an_answer_that_is_too_long_is_refused(store: UsageStore) -> None:
+    with pytest.raises(QueryError, match="the answer is longer than 67,108,864 characters"):
+        run_apl(store, "range x from 1 to 800 step 1 | extend text = strrep('0123456789', 10000)")
 
 
 def test_a_query_that_takes_too_long_is_stopped_and_the_next_one_runs(store: UsageStore) -> None:

@@ -82,11 +82,12 @@ def test_a_line_that_is_no_export_is_counted_and_the_rest_is_stored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, db = tmp_path / "spans.json", tmp_path / "usage.duckdb"
-    file.write_bytes(line(0) + b"half a li\n" + line(1) + line(2)[:50])
+    endless = line(3).replace(b'"kind": 2', b'"kind": 1e999')  # a number that is none of a kind, and none at all
+    file.write_bytes(line(0) + b"half a li\n" + line(1) + endless + line(2)[:50])
     assert main(["ingest", str(file), "--db", str(db)]) == 1
     printed = capsys.readouterr()
     assert printed.out == f"{file}: 2 new spans of 2\n"
-    assert "2 lines are no export of spans (line 2: the body is not OTLP/JSON" in one_line(printed.err)
+    assert "3 lines are no export of spans (line 2: the body is not OTLP/JSON" in one_line(printed.err)
 
 
 def test_a_line_without_an_end_takes_no_memory_and_hides_no_other() -> None:
@@ -132,7 +133,7 @@ def test_a_large_file_is_stored_in_parts() -> None:
     ("name", "content", "says"),
     [
         ("missing.json", None, "missing.json cannot be read: No such file"),
-        ("broken.json.gz", b"not gzip", "broken.json.gz cannot be read: it is no gzip file, or ends too early"),
+        ("broken.json.gz", b"not gzip", "broken.json.gz cannot be read: it is no gzip file, is damaged, or"),
         ("short.json.gz", gzip.compress(line(0))[:-20], "short.json.gz cannot be read: it is no gzip file"),
     ],
 )
@@ -143,6 +144,24 @@ def test_a_file_that_cannot_be_read_is_one_line(
         (tmp_path / name).write_bytes(content)
     assert main(["ingest", str(tmp_path / name), "--db", str(tmp_path / "usage.duckdb")]) == 2
     assert says in one_line(capsys.readouterr().err)
+
+
+def test_what_a_cut_file_holds_before_its_end_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, db = tmp_path / "short.json.gz", tmp_path / "usage.duckdb"
+    file.write_bytes(gzip.compress(b"".join(line(n) for n in range(1000)))[:-40])
+    assert main(["ingest", str(file), "--db", str(db)]) == 2
+    assert "short.json.gz cannot be read" in one_line(capsys.readouterr().err)
+    with UsageStore(db) as store:
+        assert 500 < store.count() < 1000
+
+
+def test_a_damaged_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "damaged.json.gz"
+    packed = bytearray(gzip.compress(line(0)))
+    packed[10] = 0xFF  # a block of a kind that there is not
+    file.write_bytes(packed)
+    assert main(["ingest", str(file), "--db", str(tmp_path / "usage.duckdb")]) == 2
+    assert "is damaged" in one_line(capsys.readouterr().err)
 
 
 def test_serve_stores_files_first_and_removes_what_is_too_old(tmp_path: Path) -> None:

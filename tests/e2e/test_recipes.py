@@ -64,6 +64,7 @@ def variants(each: Recipe) -> Iterator[dict[str, str]]:
     needed = {name: value for name, value in NEEDED.items() if name in names}
     yield needed
     others = {"customer": str(CUSTOMERS[2]), "window": "40d", "week_window": "7d", "limit": "3"}
+    others["service"] = "gateway"
     others["trace"] = str(_TOLD.attributes["usage.sentry.trace_id"])
     for name, value in others.items():
         if name in names:
@@ -193,6 +194,19 @@ def test_a_chart_is_of_columns_that_there_are(store: UsageStore, each: Recipe) -
     assert {"limit"} <= {parameter.name for parameter in each.parameters}
 
 
+@pytest.mark.parametrize("name", ["customers", "plans", "movers"])
+def test_what_services_ask_each_other_is_told_apart_from_what_customers_ask(store: UsageStore, name: str) -> None:
+    asked = recipe(name)
+    needed = {"plans": NEEDED["plans"]} if name == "plans" else {}
+
+    def requests(**more: str) -> int:
+        answer = run_apl(store, asked.apl(asked.parse({**needed, **more}), repeated=False), now=NOW)
+        return sum(row[answer.columns.index("requests")] for row in answer.rows)
+
+    assert requests() == requests(service="gateway") + requests(service="pricing")
+    assert requests(service="pricing") > 0
+
+
 def test_without_a_customer_the_line_about_customers_is_left_out() -> None:
     asked = recipe("customers")
     assert "==" not in asked.apl(asked.parse({})).splitlines()[3]
@@ -251,7 +265,7 @@ def test_an_odd_customer_is_found_and_nobody_else(store: UsageStore, text: str) 
         ("customers", {"window": "yesterday"}, "window: 'yesterday' is not an age"),
         ("customers", {"window": "0h"}, "window: "),
         ("customers", {"window": "99999d"}, "window: "),
-        ("customers", {"colour": "red"}, "customers has no parameter 'colour': it has window, customer, limit"),
+        ("customers", {"colour": "red"}, "has no parameter 'colour': it has window, customer, service, limit"),
         ("movers", {"week_window": "8d"}, "longer than the week"),
         ("story", {}, "story needs --param trace="),
         ("story", {"trace": "xyz"}, "trace: 'xyz' is not a trace id: it takes 32 hexadecimal digits"),
@@ -264,6 +278,7 @@ def test_an_odd_customer_is_found_and_nobody_else(store: UsageStore, text: str) 
         ("costs", {"prices": '{"providers": {"a": NaN}}'}, "what 'a' is given is not a number from 0"),
         ("costs", {"prices": '{"providers": {"a": 1e999}}'}, "what 'a' is given is not a number from 0"),
         ("costs", {"prices": '{"providers": {"a\\n": 1}}'}, "printable"),
+        ("costs", {"prices": '{"providers": {"a": 1, "b": 1, "a": 2}}'}, "prices: 'a' is there twice"),
         ("plans", {"plans": '{"free": 0}'}, "what 'free' is given is not a number of requests from 1"),
         ("plans", {"plans": '{"free": true}'}, "what 'free' is given is not a number of requests from 1"),
     ],

@@ -202,7 +202,7 @@ def test_the_token_goes_to_no_server_that_was_not_named_and_over_no_open_line(
     with HttpServer(listener) as other, serve(db, token="secret-token"):
         monkeypatch.setattr("otel_usage.cli.served.DEFAULT_ENDPOINT", other.url)
         assert main(["report", "--db", str(db)]) == 2
-    assert seen == [""]
+    assert seen == ["", ""]
     for endpoint in ("http://sink.example:4318", "http://ann:hunter2@127.0.0.1:1", "https://[::1"):
         assert main(["report", "--endpoint", endpoint]) == 2
     printed = capsys.readouterr()
@@ -252,6 +252,22 @@ def test_a_file_that_is_served_is_named_when_nobody_answers_at_the_default_port(
         assert (second.returncode, second.stdout) == (2, "")
         assert "is held by another process" in one_line(second.stderr)
         served.stop()
+
+
+def test_a_server_that_keeps_another_file_does_not_answer_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(tmp_path / "this.duckdb") as this, serve(tmp_path / "other.duckdb") as other:
+        monkeypatch.setattr("otel_usage.cli.served.DEFAULT_ENDPOINT", other.url)
+        for command in (["report"], ["query", "customers"]):
+            assert main([*command, "--db", str(tmp_path / "this.duckdb")]) == 2
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert f"{other.url} keeps another file" in one_line(printed.err)
+        assert main(["report", "--db", str(tmp_path / "." / "other.duckdb")]) == 0
+        assert str(tmp_path) not in str(get(other.url, "/v1/usage/store"))
+        this.stop()
+        other.stop()
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import gzip
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,8 +58,8 @@ def ingest_file(store: UsageStore, file: str) -> bool:
     try:
         with _opened(file) as stream:
             found: Ingested = ingest(stream, store.add)
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is no gzip file, or ends too early"
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "it is no gzip file, is damaged, or ends too early"
         raise CommandError(f"{name} cannot be read: {reason}") from error
     print(f"{name}: {found.stored:,} new spans of {found.spans:,}", flush=True)
     if found.unreadable:

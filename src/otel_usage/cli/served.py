@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 """Where `otel-usage serve` listens if it is not told otherwise."""
 
+_TIMEOUT_SECONDS: Final = 10.0
 _T = TypeVar("_T")
 
 
@@ -51,11 +52,32 @@ def of_file_or_server(
         with UsageStore(arguments.db, must_exist=True) as store:
             return of_file(store)
     except StoreLockedError as locked:
+        if _keeps_another(DEFAULT_ENDPOINT, arguments.db):
+            raise CommandError(
+                f"{arguments.db} is held by another process, and {DEFAULT_ENDPOINT} keeps another file: "
+                "name the server with --endpoint"
+            ) from locked
         try:
             # Whoever may listen there has not been named, and is not told the token.
             return of_server(DEFAULT_ENDPOINT, None)
         except UsageError as error:
             raise CommandError(f"{locked}; {error}") from error
+
+
+def _keeps_another(endpoint: str, db: str) -> bool:
+    """Whether a server says that it keeps another file. One that does not say so is asked, and answers for itself."""
+    import urllib3
+
+    from ..local.sink import STORE_PATH
+    from ..local.store import fingerprint
+
+    try:
+        with urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False) as pool:
+            answer = pool.request("GET", endpoint + STORE_PATH, redirect=False)
+            said = answer.json() if answer.status == 200 else None
+    except (urllib3.exceptions.HTTPError, ValueError):
+        return False
+    return isinstance(said, dict) and said.get("store") != fingerprint(db)
 
 
 def check_endpoint(text: str, token: str | None, variable: str) -> None:

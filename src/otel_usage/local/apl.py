@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..schema import ValueType
 from .answers import MAX_ROWS, Answer, answer_of
+from .bounded import bounded
 from .columns import CUSTOM, CUSTOM_ATTRIBUTES, HIDDEN, OTHERS, custom_column
 from .errors import MissingExtraError, QueryError
 from .layout import TABLE, VIEW_COLUMNS
@@ -25,6 +26,9 @@ MAX_SECONDS: Final = 30.0
 
 MAX_APL: Final = 64 * 1024
 """Characters of a query at most."""
+
+_MAX_SQL: Final = 1024 * 1024
+_MAX_TRANSLATION_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,17 @@ def translate(apl: str, now: datetime | None = None) -> Translation:
 
     Raises:
         MissingExtraError: duckdb-kql is not installed.
-        QueryError: it is not APL, or uses what is not run here.
+        QueryTimeoutError: its translation takes too long.
+        QueryError: it is not APL, uses what is not run here, or becomes too long.
     """
     kql = _duckdb_kql()
     if len(apl) > MAX_APL:
         raise QueryError(f"the query is longer than {MAX_APL:,} characters")
     try:
-        sql = kql.to_sql(with_columns(apl), schema={TABLE: list(VIEW_COLUMNS)}, allow_write=False, query_now=now)
+        with bounded(_MAX_TRANSLATION_SECONDS, _MAX_SQL):
+            sql = kql.to_sql(with_columns(apl), schema={TABLE: list(VIEW_COLUMNS)}, allow_write=False, query_now=now)
+    except QueryError:
+        raise
     except kql.KqlUnsupportedError as error:
         raise QueryError(f"{error.construct} is not run locally{_at(error.span)}: Axiom may know it") from error
     except kql.KqlError as error:

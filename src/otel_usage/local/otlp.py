@@ -193,7 +193,7 @@ def _from_json(body: bytes) -> ExportTraceServiceRequest:
         _ids_to_base64(export)
         json_format.ParseDict(export, message, ignore_unknown_fields=True)
     # ParseDict documents ParseError only, but lets plain errors through for values of a wrong JSON type.
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (json_format.ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, OtlpError):
             raise
         raise MalformedOtlpError(f"the body is not OTLP/JSON: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -41,17 +42,21 @@ def ingest(stream: BinaryIO, add: Callable[[list[ReceivedSpan]], int]) -> Ingest
     """
     found = Ingested()
     waiting: list[ReceivedSpan] = []
-    for number, line in enumerate(_lines(stream), 1):
-        if line is None:
-            found.refuse(number, f"longer than {MAX_BODY_BYTES} bytes")
-        elif line.strip():
-            try:
-                waiting += parse_export(line, JSON)
-            except OtlpError as error:
-                found.refuse(number, str(error))
-        if len(waiting) >= BATCH:
-            _store(found, waiting, add)
-            waiting = []
+    try:
+        for number, line in enumerate(_lines(stream), 1):
+            if line is None:
+                found.refuse(number, f"longer than {MAX_BODY_BYTES} bytes")
+            elif line.strip():
+                try:
+                    waiting += parse_export(line, JSON)
+                except OtlpError as error:
+                    found.refuse(number, str(error))
+            if len(waiting) >= BATCH:
+                _store(found, waiting, add)
+                waiting = []
+    except (OSError, EOFError, zlib.error):  # a compressed file that is cut short: what came before it is whole
+        _store(found, waiting, add)
+        raise
     _store(found, waiting, add)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -137,9 +138,23 @@ def _week_window(text: str) -> timedelta:
     return duration
 
 
+class _TwiceError(ValueError):
+    """A name stands twice in an object: which of its values is meant is not known."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise _TwiceError(f"{twice!r} is there twice")
+    return value
+
+
 def _json_object(text: str, form: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_float=Decimal)
+        value = json.loads(text, parse_float=Decimal, object_pairs_hook=_once)
+    except _TwiceError:
+        raise
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -229,6 +244,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda value: value + _WEEK,
     ),
     "customer": Kind("only this customer", _text, lambda value: {"customer": literal(value)}),
+    "service": Kind("only what this service received", _text, lambda value: {"service": literal(value)}),
     "limit": Kind(f"rows at most, up to {_MOST_ROWS:,}", _count, lambda value: {"limit": str(value)}),
     "trace": Kind(
         "a trace id, of OpenTelemetry or Sentry: 32 hexadecimal digits", _trace, lambda value: {"trace": literal(value)}

@@ -9,6 +9,7 @@ from .recipes import Recipe, recipes
 
 _EXAMPLES: Final = {
     "customer": "acme",
+    "service": "gateway",
     "trace": "771a43a4192642f0b136d5159a501700",
     "prices": '{"models": {"gpt-5": {"input": 1.25, "output": 10}}, "providers": {"yahoo-finance": 0.002}}',
     "plans": '{"free": 1000, "api_pro": 100000}',

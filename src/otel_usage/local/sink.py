@@ -15,10 +15,13 @@ from .messages import Request, Response, error_response, json_response
 from .query_api import QUERY_PATH, answer_request
 from .receiver import Receiver
 from .report import build_report
-from .store import UsageStore
+from .store import UsageStore, fingerprint
 
 REPORT_PATH: Final = "/v1/usage/report"
 """Where the report is asked for: ``GET``, with ``?since=SECONDS`` for the last so many seconds."""
+
+STORE_PATH: Final = "/v1/usage/store"
+"""Where is asked which file the sink keeps: ``GET``. The answer does not say where that is."""
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -84,9 +87,15 @@ def _report(store: UsageStore, request: Request) -> Response:
     return json_response(200, asdict(build_report(store, since)))
 
 
+def _store(store: UsageStore, request: Request) -> Response:
+    if request.method != "GET":
+        return error_response(405, "method not allowed", {"Allow": "GET"})
+    return json_response(200, {"store": fingerprint(store.path)})
+
+
 def _since(query: str) -> datetime | None:
     values = parse_qs(query).get("since")
     return datetime.now(UTC) - timedelta(seconds=float(values[-1])) if values else None
 
 
-_ASKED: Final = {REPORT_PATH: _report, QUERY_PATH: answer_request}
+_ASKED: Final = {REPORT_PATH: _report, STORE_PATH: _store, QUERY_PATH: answer_request}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 import time
@@ -51,12 +52,17 @@ IN_MEMORY: Final = ":memory:"
 _SETTINGS: Final = {
     # Queries come from whoever may ask. They are about the spans in this file, and not about the machine's other files.
     "enable_external_access": "false",
+    # What a query may take of the machine: the sink stands beside the services that it serves.
+    "memory_limit": "25%",
+    "max_temp_directory_size": "8GB",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
 _NANOSECONDS: Final = 1000
 _CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
+_MAX_ANSWER: Final = 64 * 1024 * 1024
+_FETCHED: Final = 100
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -144,7 +150,7 @@ class UsageStore:
 
         Raises:
             QueryTimeoutError: it took longer than ``seconds``.
-            QueryError: DuckDB refused it.
+            QueryError: DuckDB refused it, or its rows are too long.
             StoreError: the store is closed.
         """
         with self._cursor() as cursor:
@@ -154,7 +160,7 @@ class UsageStore:
             try:
                 cursor.execute(self._one_select(cursor, sql), parameters or None)
                 columns = cursor.description or []
-                rows = cursor.fetchmany(max_rows + 1)
+                rows = _fetched(cursor, max_rows + 1)
             except self._duckdb.InterruptException as error:
                 raise QueryTimeoutError(f"the query was stopped: it may take {seconds:g} s, ask for less") from error
             except self._duckdb.Error as error:
@@ -223,11 +229,36 @@ class UsageStore:
         return connection
 
 
+def _fetched(cursor: duckdb.DuckDBPyConnection, count: int) -> Rows:
+    """The first rows, a few at a time: what is too long for an answer is not all in memory before that is known."""
+    rows: Rows = []
+    left = _MAX_ANSWER
+    while len(rows) < count and (some := cursor.fetchmany(min(_FETCHED, count - len(rows)))):
+        left -= sum(map(_length, some))
+        if left < 0:
+            raise QueryError(f"the answer is longer than {_MAX_ANSWER:,} characters: ask for less")
+        rows += some
+    return rows
+
+
+def _length(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_length, value.values()))
+    return sum(map(_length, value)) if isinstance(value, (list, tuple)) else 8
+
+
 def _import_duckdb() -> Any:
     try:
         return importlib.import_module("duckdb")
     except ImportError as error:
         raise MissingExtraError("duckdb") from error
+
+
+def fingerprint(path: str | Path) -> str:
+    """What tells one database file from another, on one machine, to whom its path is not told."""
+    return hashlib.sha256(str(Path(path).resolve()).encode(errors="surrogateescape")).hexdigest()
 
 
 def _cannot_open(path: str, error: Exception) -> StoreError:

@@ -1,13 +1,16 @@
 // title: Requests and errors per customer
 // question: Who sends requests, how many of them fail, and how much is answered?
 // note: An error is a request that was not served: one whose reason is none of `ok`, `preflight`, `not_modified` and `idempotent_replay`.
+// note: What one of your services asks another is a request of the same customer, too: where several are observed, name the one that customers call with `service`.
 // chart: bar x=customer y=requests,errors
 // parameter: window = 1h
 // parameter: customer
+// parameter: service
 // parameter: limit = 50
 ['{dataset}']
 | where _time >= ago({window})
 | where ['attributes.custom']['usage.kind'] == "request"
+| where ['service.name'] == {service}
 | where ['attributes.custom']['usage.customer.id'] == {customer}
 | extend id = tostring(['attributes.custom']['usage.customer.id']), tier = tolong(['attributes.custom']['usage.tier'])
 | extend reason = tostring(['attributes.custom']['usage.reason']), bytes = ['attributes.http.response.body.size']
