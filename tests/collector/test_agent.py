@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import otel_usage as usage
 from otel_usage.local.http_server import HttpServer
@@ -24,7 +25,7 @@ from tests.servers import serve_asgi
 from tests.wire import Wire
 
 from .collectors import CONFIGS, PATIENCE, Collector, collector
-from .otlp import export, key, post, requests
+from .otlp import REQUEST, export, key, pairs, post, requests, span
 
 AGENT = CONFIGS / "agent.yaml"
 
@@ -138,6 +139,31 @@ def test_what_axiom_refuses_for_good_holds_up_nothing_behind_it(status: int, age
     until(lambda: "Exporting failed. Dropping data." in agent.said())
 
 
+def test_whoever_sends_all_that_may_pass_costs_others_nothing(agent: Collector, stub: AxiomStub) -> None:
+    stub.fail_with(Refuse())
+    for _ in range(8):  # of which each is a batch of its own, until nobody is left to send another
+        assert post(agent.http, export(requests(1))) == 200
+        time.sleep(0.5)
+    cache = {"usage.provider": "p" * 256, "usage.operation": "o" * 256, "usage.cache.status": "miss"}
+    event = Span.Event(name="usage.cache", attributes=pairs(cache))
+    for spans in (requests(100), [span("GET", REQUEST, events=[event] * 128) for _ in range(240)], requests(100)):
+        assert post(agent.http, export(spans)) == 200
+    stub.heal()
+    arrived(stub, 448)
+    assert "Dropping data" not in agent.said()
+
+
+def test_no_batch_has_more_spans_than_axiom_takes(agent: Collector, stub: AxiomStub) -> None:
+    count = 25_000
+    shortest = [
+        Span(trace_id=n.to_bytes(16), span_id=n.to_bytes(8), name="llm", attributes=pairs({"usage.kind": "llm"}))
+        for n in range(1, count + 1)
+    ]
+    assert post(agent.http, export(shortest)) == 200
+    arrived(stub, count)
+    assert max(request.spans for request in stub.requests) < 10_000
+
+
 def test_a_kill_in_an_outage_loses_nothing_that_was_acknowledged(agent: Collector, stub: AxiomStub) -> None:
     sent: set[tuple[str, str]] = set()
 
@@ -194,7 +220,7 @@ def test_what_a_full_queue_has_no_room_for_stays_with_the_service(
     stub: AxiomStub, tmp_path: Path, shop: str, switch_on: Callable[..., None]
 ) -> None:
     small = tmp_path / "small.yaml"
-    small.write_text("exporters: {otlp_http: {sending_queue: {queue_size: 50000}}}\n")
+    small.write_text("exporters: {otlp_http: {sending_queue: {queue_size: 50000, batch: {min_size: 20000}}}}\n")
     with collector(AGENT, tmp_path, overlay=small, AXIOM_URL=stub.url) as agent:
         stub.fail_with(Refuse())
         switch_on(otlp_endpoint=agent.url, axiom_token=None, spool=tmp_path / "spool", batch_size=16)

@@ -31,12 +31,14 @@ from otel_usage.schema import (
     ValueType,
     allowed_on,
 )
+from otel_usage.scope import EVENT_LIMIT
+from otel_usage.testing import AxiomStub
 from tests.property.test_redaction import EMAILS, FAMILIES, HARMLESS
 from tests.unit.test_forms import FITTING, UNFITTING
 from tests.wire import Wire
 
 from .collectors import CONFIGS, PATIENCE, Collector, collector
-from .otlp import REQUEST, export, key, pairs, post, span, value
+from .otlp import REQUEST, export, key, pairs, post, requests, span, value
 
 CANARY: Final = "canary-7f3a"
 
@@ -155,6 +157,22 @@ def test_a_reference_to_an_entity_does_not_come_out(passage: Passage) -> None:
     passage.of(sent)
     for body in passage.wire.bodies:
         assert CANARY.encode() not in body
+
+
+@pytest.mark.parametrize("missing", ["trace_id", "span_id"])
+def test_a_span_without_an_id_has_nothing_refused_that_came_with_it(missing: str, tmp_path: Path) -> None:
+    others = requests(3)
+    with AxiomStub(token=None) as strict, collector(CONFIGS / "agent.yaml", tmp_path, AXIOM_URL=strict.url) as agent:
+        assert post(agent.http, export([span("GET", REQUEST, **{missing: b""}), *others])) == 200
+        assert {one.key for one in strict.wait_for(3, PATIENCE)} == set(map(key, others))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_span_has_as_many_events_as_the_package_adds_at_most(more: int, passage: Passage) -> None:
+    sent = span("GET", REQUEST)
+    for _ in range(EVENT_LIMIT + more):
+        sent.events.add(name="usage.meter", time_unix_nano=1, attributes=pairs({"usage.unit": "page"}))
+    assert len(passage.one(sent).events) == (0 if more else EVENT_LIMIT)
 
 
 def test_a_key_that_comes_twice_is_taken_once(passage: Passage) -> None:

@@ -143,7 +143,7 @@ def arrives(stub: AxiomStub, sent: set[tuple[str, str]]) -> None:
 
 def test_a_full_queue_makes_clients_wait_and_keeps_what_it_took(tmp_path: Path) -> None:
     small = tmp_path / "small.yaml"
-    small.write_text("exporters: {otlp_http/others: {sending_queue: {queue_size: 50000}}}")
+    small.write_text("exporters: {otlp_http/others: {sending_queue: {queue_size: 50000, batch: {min_size: 20000}}}}")
     with gateway(tmp_path, overlay=small) as running:
         usage = running.usage
         usage.fail_with(Refuse())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,15 @@ def test_what_is_no_utf8_costs_nobody_a_span(tmp_path: Path) -> None:
         assert post_body(running.collector.http, body.replace(MARK.encode(), b"\xff\xfe"), AGENTS_TOKEN) == 200
         wait_until(lambda: len(times(running.usage)) == len(spans), lambda: running.usage.requests)
         assert {request.status for request in running.usage.requests} == {200}
+
+
+@pytest.mark.parametrize("kind", [{"a": math.nan}, [math.inf]], ids=str)
+def test_a_kind_that_cannot_be_read_has_nothing_refused_that_came_with_it(kind: object, tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        odd = span("GET", {})
+        odd.attributes.extend(pairs({"usage.kind": kind}))
+        assert running.send([odd, request()]) == 200
+        wait_until(lambda: len(times(running.usage)) == 1, running.collector.said)
 
 
 def test_the_package_sends_to_it_by_grpc_too(tmp_path: Path, switch_on: Callable[..., None]) -> None:

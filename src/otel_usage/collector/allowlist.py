@@ -21,6 +21,7 @@ from ..schema import (
     ValueType,
     allowed_on,
 )
+from ..scope import EVENT_LIMIT
 from .choices import Choices
 from .forms import CONTROL, condition, matches, searched, short
 from .secrets import HARMLESS, patterns
@@ -29,6 +30,8 @@ from .text import items, literal, quoted
 _NAME: Final = "span.name"
 _KIND: Final = 'span.attributes["usage.kind"]'
 _VERSION: Final = r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$"
+# A backend may refuse such a span, and with it the whole batch, in which others' spans are.
+_NAMELESS: Final = f"span.trace_id == TraceID(0x{'0' * 32}) or span.span_id == SpanID(0x{'0' * 16})"
 _METHOD, _WHERE = "http.request.method", "server.address"
 
 _NAMES: Final = {
@@ -56,7 +59,8 @@ def order(_choices: Choices) -> list[str]:
 def processors(choices: Choices) -> list[str]:
     """The processors, as entries of ``processors``."""
     return [
-        "# The user's own traces, which may come here by mistake, are no usage, and unknown events are none.",
+        "# The user's own traces, which may come here by mistake, are no usage, and unknown events are none. Without",
+        "# an id a span would have a whole batch refused.",
         *_filter(),
         "# Resources made anew, with their attributes alone: references to entities are reached by nothing else.",
         "groupbyattrs/usage: {}",
@@ -76,7 +80,7 @@ def _filter() -> list[str]:
         "filter/usage:",
         "  error_mode: ignore",
         "  trace_conditions:",
-        *items([f"not ({kinds})", f"not ({events})"], 4),
+        *items([f"not ({kinds})", _NAMELESS, f"not ({events})"], 4),
     ]
 
 
@@ -98,6 +102,9 @@ def _transform(choices: Choices) -> list[str]:
     )  # fmt: skip
     # Links cannot be cleaned one by one. What they name is the user's own span, of the same trace.
     bare = ['set(span.status.message, "")', 'set(span.trace_state, "")', "set(span.links, nil)"]
+    # The package adds no more to a span. With a hundred thousand it is longer than what a backend takes at once, so all
+    # that is in its batch would be refused; and they take ten seconds to go through.
+    bare.append(f"set(span.events, nil) where Len(span.events) > {EVENT_LIMIT}")
     lines += _group("span", None, [*bare, *_rebuilt("span", tuple(RecordKind), choices)])
     return lines + _group("spanevent", None, _rebuilt("spanevent", tuple(UsageEvent), choices))
 

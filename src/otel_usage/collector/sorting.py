@@ -12,7 +12,9 @@ SCOPE: Final = "otel_usage"
 """The instrumentation scope of every usage span."""
 
 _KINDS: Final = "|".join(RecordKind)
-_USAGE: Final = f'scope.name == "{SCOPE}" and IsMatch(span.attributes["usage.kind"], "^(?:{_KINDS})$")'
+_KIND: Final = 'span.attributes["usage.kind"]'
+# A map that holds no number (NaN) cannot be matched: it would be an error, and everything that came with it refused.
+_USAGE: Final = f'scope.name == "{SCOPE}" and IsString({_KIND}) and IsMatch({_KIND}, "^(?:{_KINDS})$")'
 
 
 def usage(_choices: Choices) -> list[str]:
