@@ -18,8 +18,7 @@ from otel_usage.local.messages import Response, json_response
 from otel_usage.local.recipes import ONCE, recipes
 from otel_usage.local.store import IN_MEMORY, UsageStore
 from tests.axiom_management import EVERYTHING, TOKEN, ManagementStub
-from tests.e2e.test_local_store_and_report import span
-from tests.e2e.test_query_command import lately
+from tests.e2e.test_local_store_and_report import lately, span
 from tests.e2e.test_serve_command import one_line
 
 PLANS: Final = '{"free": 2, "api_pro": 1000}'

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .command import CommandError, age
 from .files import text_of
-from .serve import TOKEN_VARIABLE
-from .served import add_place, check_endpoint, of_file_or_server
+from .served import add_place, answered, check_endpoint
 
 if TYPE_CHECKING:
     from ..local.answers import Answer
@@ -75,7 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.format == "parquet" and arguments.output is None:
         raise CommandError("--format parquet needs --output FILE")
-    answer = _of_axiom(asked, values, arguments) if arguments.source == "axiom" else _of_here(asked, values, arguments)
+    apl = asked.apl(values, repeated=False)
+    answer = (
+        _of_axiom(asked, values, arguments)
+        if arguments.source == "axiom"
+        else answered(arguments, lambda ask: ask(apl))
+    )
     _show(asked, answer, arguments)
     if answer.partial:
         print(f"otel-usage {NAME}: these are the first {len(answer.rows):,} rows only", file=sys.stderr)
@@ -111,23 +115,6 @@ def _named(text: str) -> tuple[str, str]:
     if not equals:
         raise CommandError(f"--param {text!r} has no value: it takes NAME=VALUE or NAME=@FILE")
     return name, text_of(value)
-
-
-def _of_here(asked: Recipe, values: Mapping[str, Any], arguments: argparse.Namespace) -> Answer:
-    from ..local.apl import run_apl
-    from ..local.asking import RemoteError
-    from ..local.query_api import ask
-
-    apl = asked.apl(values, repeated=False)
-
-    def of_server(endpoint: str, token: str | None) -> Answer:
-        try:
-            return ask(endpoint, apl, token)
-        except RemoteError as error:
-            wanted = f"is it `otel-usage serve` of this version, and started with the token of {TOKEN_VARIABLE}?"
-            raise CommandError(f"{error}. --endpoint names who is asked: {wanted}") from error
-
-    return of_file_or_server(arguments, lambda store: run_apl(store, apl), of_server)
 
 
 def _of_axiom(asked: Recipe, values: Mapping[str, Any], arguments: argparse.Namespace) -> Answer:
