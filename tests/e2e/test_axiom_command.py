@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,10 @@ def monitor(axiom: ManagementStub, key: str) -> dict[str, Any]:
     return found
 
 
+def verdicts(out: str) -> list[str]:
+    return [line.split()[0] for line in out.splitlines() if re.match("[a-z]", line)]
+
+
 def test_a_dry_run_writes_nothing_and_says_what_it_would_do(apply: Run, axiom: ManagementStub) -> None:
     code, out, err = apply("--dry-run", "--plans", PLANS)
     assert (code, err) == (0, "")
@@ -65,6 +70,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_do(apply: Run, axiom: M
         "would create monitor    API usage (api_usage): no usage arrives",
         "would create monitor    API usage (api_usage): anonymous hot spot",
         "would create monitor    API usage (api_usage): customers near their plan's limit",
+        "4 of the monitors tell nobody: --notifier names who is told",
     ]
     assert axiom.writes == []
 
@@ -72,13 +78,13 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_do(apply: Run, axiom: M
 def test_applied_twice_it_changes_nothing_the_second_time(apply: Run, axiom: ManagementStub) -> None:
     code, out, err = apply("--plans", PLANS, "--prices", PRICES)
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == ["created"] * 5
+    assert verdicts(out) == ["created"] * 5
     assert axiom.writes == [("POST", "/v2/dashboards"), *[("POST", "/v2/monitors")] * 4]
     before = json.dumps([axiom.dashboards, axiom.monitors])
     axiom.requests.clear()
     code, out, err = apply("--plans", PLANS, "--prices", PRICES)
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == ["unchanged"] * 5
+    assert verdicts(out) == ["unchanged"] * 5
     assert axiom.writes == []
     assert json.dumps([axiom.dashboards, axiom.monitors]) == before
 
@@ -94,7 +100,8 @@ def test_what_differs_is_shown_and_changed_and_nothing_else(apply: Run, axiom: M
     assert "             threshold: 5.0 → 10.0\n" in out
     assert axiom.writes == []
     code, out, _ = apply("--error-percent", "10")
-    assert [line.split()[0] for line in out.splitlines() if line[0] != " "].count("unchanged") == 3
+    assert verdicts(out).count("unchanged") == 3
+    assert "2 of the monitors tell nobody" in out, "one of them has somebody"
     assert axiom.writes == [("PUT", f"/v2/monitors/{mine['id']}")]
     changed = monitor(axiom, "errors")
     assert changed["threshold"] == 10
@@ -102,7 +109,7 @@ def test_what_differs_is_shown_and_changed_and_nothing_else(apply: Run, axiom: M
 
 
 def test_who_is_told_is_set_where_it_is_said(apply: Run, axiom: ManagementStub) -> None:
-    apply("--notifier", "not_1", "--notifier", "not_2")
+    assert "tell nobody" not in apply("--notifier", "not_1", "--notifier", "not_2")[1]
     assert {tuple(each["notifierIds"]) for each in axiom.monitors.values()} == {("not_1", "not_2")}
     assert "notifierIds: ['not_1', 'not_2'] → ['not_3']" in apply("--notifier", "not_3")[1]
 
@@ -204,6 +211,7 @@ def test_an_unknown_token_is_said_and_not_shown(apply: Run, monkeypatch: pytest.
         (Response(200, {}, b"<html>"), "answered, but not as Axiom does"),
         (json_response(200, {"message": "hello"}), "answered, but not as Axiom does"),
         (json_response(200, ["x"]), "answered, but not as Axiom does"),
+        (json_response(200, [{"name": "without an id"}]), "answered, but not as Axiom does"),
     ],
 )  # fmt: skip
 def test_what_axiom_refuses_is_one_line(apply: Run, axiom: ManagementStub, answer: Response, says: str) -> None:
@@ -215,6 +223,13 @@ def test_what_axiom_refuses_is_one_line(apply: Run, axiom: ManagementStub, answe
     assert (code, out) == (2, "")
     assert says in one_line(err)
     assert "\x1b" not in err
+
+
+def test_a_dashboard_without_a_version_is_not_axioms(apply: Run, axiom: ManagementStub) -> None:
+    axiom.next = [json_response(200, []), json_response(200, {"uid": UID, "dashboard": {}})]
+    code, _, err = apply()
+    assert code == 2
+    assert "answered, but not as Axiom does" in one_line(err)
 
 
 def test_how_long_a_limit_lasts_is_said(apply: Run, axiom: ManagementStub) -> None:

@@ -96,21 +96,21 @@ def _export(things: Iterable[Thing], directory: Path) -> int:
 
 def _apply(things: Iterable[Thing], dataset: str, arguments: argparse.Namespace) -> int:
     from ..local.axiom.api import BASE, ManagementApi
-    from ..local.axiom.changes import Verdict, carry_out, compare
+    from ..local.axiom.changes import Verdict, carry_out, compare, tells_nobody
 
     api = ManagementApi(_token(), arguments.endpoint or BASE)
     check_endpoint(api.base, api.token, TOKEN_VARIABLE)
     changes = compare(api, things, dataset)
     conflicts = [each for each in changes if each.verdict is Verdict.CONFLICT]
-    if conflicts or arguments.dry_run:
-        for each in changes:
-            _say(each)
-        if conflicts:
-            raise CommandError("nothing was changed: what is in the way above was made by somebody else")
-        return 0
+    is_tried = bool(conflicts or arguments.dry_run)
     for each in changes:
-        carry_out(api, each, dataset)
-        _say(each, done=True)
+        if not is_tried:
+            carry_out(api, each, dataset)
+        _say(each, done=not is_tried)
+    if conflicts:
+        raise CommandError("nothing was changed: what is in the way above was made by somebody else")
+    if silent := sum(map(tells_nobody, changes)):
+        print(f"{silent} of the monitors tell nobody: --notifier names who is told")
     return 0
 
 

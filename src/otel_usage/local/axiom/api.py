@@ -38,7 +38,12 @@ class ManagementApi:
             RemoteError: Axiom cannot be reached, or refuses.
         """
         reply = exchange("GET", self._url("dashboards", "uid", uid), self.token)
-        return None if reply.status == 404 else self._object(reply)
+        if reply.status == 404:
+            return None
+        found = self._object(reply)
+        if not isinstance(found.get("version"), int):
+            raise self._nonsense()
+        return found
 
     def create_dashboard(self, uid: str, document: Mapping[str, Any]) -> None:
         """Make a dashboard; one of that id must not be there.
@@ -67,7 +72,7 @@ class ManagementApi:
         reply = exchange("GET", self._url("monitors"), self.token)
         self._check(reply)
         found = reply.said if reply.said is not None else []  # Go's empty list is JSON's null
-        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        if not isinstance(found, list) or not all(isinstance(each, dict) and each.get("id") for each in found):
             raise self._nonsense()
         return found
 

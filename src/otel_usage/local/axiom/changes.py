@@ -12,6 +12,7 @@ from .api import ManagementApi
 from .things import Thing, ThingKind, mark
 
 _OF_THE_SERVER: Final = frozenset({"id", "createdAt", "createdBy", "updatedAt", "updatedBy"})
+_NOTIFIERS: Final = "notifierIds"
 _LONGEST_SHOWN: Final = 40
 
 
@@ -72,6 +73,12 @@ def carry_out(api: ManagementApi, change: Change, dataset: str) -> None:
             api.update_monitor(str(there["id"]), {**kept, **change.thing.content})
         else:
             api.update_dashboard(uid, int(there["version"]), change.thing.content)
+
+
+def tells_nobody(change: Change) -> bool:
+    """Whether it is a monitor that nobody hears of, now and after it."""
+    wanted = change.thing.content.get(_NOTIFIERS) or (change.there or {}).get(_NOTIFIERS)
+    return change.thing.kind is ThingKind.MONITOR and not wanted
 
 
 def _of_dashboard(thing: Thing, there: Mapping[str, Any] | None, dataset: str) -> Change:
