@@ -40,6 +40,9 @@ Run = Callable[..., tuple[int, str]]
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("USAGE_TELEMETRY", "AXIOM_DATASET", "AXIOM_DOMAIN", "USAGE_OTLP_PROTOCOL", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("AXIOM_API_TOKEN", TOKEN)
 
 
