@@ -23,7 +23,7 @@ def test_the_demo_ends_with_usage_that_equals_the_drivers_own_count(tmp_path: Pa
         check=False,
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert demo.stdout.count("\n  equal ") == 6
+    assert demo.stdout.count("\n  equal ") == 7
     assert "DIFFERENT" not in demo.stdout
 
     (ledger,) = re.findall(r"ledger: (\d+) spans produced = (\d+) accepted \+ 0 rejected \+ 0 dropped", demo.stdout)

@@ -1,16 +1,17 @@
-"""Spans are stored once, in Axiom's layout, and the report counts them right."""
+"""Spans are stored once, in Axiom's layout, and the report says what the recipes answer."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from io import StringIO
 from pathlib import Path
@@ -20,14 +21,16 @@ import duckdb
 import pytest
 from rich.console import Console
 
+from otel_usage.local.apl import run_apl
 from otel_usage.local.columns import COLUMNS, VISIBLE
-from otel_usage.local.errors import MissingExtraError, StoreError, StoreLockedError, StoreMissingError
+from otel_usage.local.errors import MissingExtraError, RecipeError, StoreError, StoreLockedError, StoreMissingError
 from otel_usage.local.layout import SPANS, TABLE, VIEW_COLUMNS
 from otel_usage.local.otlp import ReceivedEvent, ReceivedLink, ReceivedSpan, Value
+from otel_usage.local.recipes import recipe
 from otel_usage.local.render import MAX_ROWS, print_report, shown, size, to_json
-from otel_usage.local.report import SUCCESS_REASONS, UsageReport, build_report
+from otel_usage.local.report import OVER_TIME, PARTS, UsageReport, build_report
 from otel_usage.local.store import IN_MEMORY, UsageStore
-from otel_usage.schema import ATTRIBUTES, REASONS, RESOURCE, RecordKind
+from otel_usage.schema import ATTRIBUTES, REASONS, RESOURCE
 
 START = 1_780_000_000_000_000_000
 MILLISECOND = 1_000_000
@@ -48,6 +51,16 @@ def span(number: int, kind: str = "request", *, ms: float = 10, error: bool = Fa
         attributes={key: value for key, value in attributes.items() if value is not None},
         resource_attributes={"service.name": "gateway"},
     )
+
+
+def lately(*spans: ReceivedSpan) -> list[ReceivedSpan]:
+    """The same spans, a minute ago."""
+    now = time.time_ns() - 60_000_000_000
+    return [replace(each, start_time=now, end_time=now + each.duration) for each in spans]
+
+
+def reported(store: UsageStore, *names: Any, **settings: Any) -> UsageReport:
+    return build_report(lambda apl: run_apl(store, apl), *names, **settings)
 
 
 @pytest.fixture
@@ -158,7 +171,7 @@ def test_threads_may_add_and_read_at_once(store: UsageStore) -> None:
     def add(start: int) -> None:
         for number in range(start, start + 50, 5):
             store.add([span(n) for n in range(number, number + 5)])
-            build_report(store)
+            reported(store)
 
     # Each range overlaps half of the next one.
     threads = [threading.Thread(target=add, args=(start,)) for start in range(0, 100, 25)]
@@ -211,7 +224,7 @@ def test_an_older_file_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
             store.add([span(1, usage__customer__id="acme")])
             assert {row[0] for row in store.rows(f"DESCRIBE {SPANS}")} == {column.name for column in COLUMNS}
             assert store.count() == 2
-            assert build_report(store).totals.requests == 1
+            assert reported(store).totals["requests"] == 1
 
 
 def test_a_file_of_the_first_layout_is_taken_over_as_a_whole(tmp_path: Path) -> None:
@@ -242,9 +255,12 @@ def test_a_file_of_the_first_layout_is_taken_over_as_a_whole(tmp_path: Path) -> 
                 ("t0", custom | {"usage.tier": 2, "usage.aborted": True}, {"service.version": "1.2"}),
                 ("t1", odd, {"service.version": "1.2"}),
             ]
-            report = build_report(store)
-            assert {(c.customer, c.tier, c.requests) for c in report.customers} == {("acme", 2, 1), (None, None, 1)}
-            assert [(r.route, r.p50_ms) for r in report.routes] == [("/v1/items", 5.0)]
+            report = reported(store)
+            assert {row["customer"]: row["requests"] for row in report.rows("customers")} == {
+                "acme": 1,
+                "(unidentified)": 1,
+            }
+            assert [(row["route"], row["p50_ms"]) for row in report.rows("latency")] == [("/v1/items", 5.0)]
 
 
 def test_the_view_has_axioms_columns_and_those_that_stand_for_its_map(store: UsageStore) -> None:
@@ -295,37 +311,13 @@ def test_without_duckdb_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 # The report
 
 
-def facts(received: ReceivedSpan) -> Mapping[str, Value]:
-    return received.attributes
-
-
-def served(received: ReceivedSpan) -> bool:
-    reason = received.attributes.get("usage.reason")
-    return reason in SUCCESS_REASONS if reason is not None else not failed(received)
-
-
-def failed(received: ReceivedSpan) -> bool:
-    status = received.attributes.get("http.response.status_code")
-    answered_badly = isinstance(status, int) and status >= 400
-    return received.status_code == "error" or answered_badly or "error.type" in received.attributes
-
-
-def nearest_rank(values: Sequence[float], percent: int) -> float:
-    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
-
-
-def number_of(value: Value) -> int:
-    return value if isinstance(value, int) else 0
-
-
 def traffic(seed: int = 7) -> list[ReceivedSpan]:
-    """A day of requests, upstream calls and cache lookups, some of each without an identity or a reason."""
+    """Requests, upstream calls and cache lookups, some of each without an identity or a reason."""
     chance = random.Random(seed)
     spans = []
     for number in range(600):
-        customer = chance.choice(["acme", "globex", "initech", None])
         common: dict[str, Any] = {
-            "usage__customer__id": customer,
+            "usage__customer__id": chance.choice(["acme", "globex", "initech", None]),
             "usage__tier": chance.choice([0, 1, 2, None]),
             "http__response__status_code": chance.choice([200, 200, 200, 304, 404, 503, None]),
             "http__response__body__size": chance.choice([0, 10, 2_500, None]),
@@ -357,119 +349,72 @@ def traffic(seed: int = 7) -> list[ReceivedSpan]:
     return spans
 
 
-def test_the_report_counts_what_plain_python_counts(store: UsageStore) -> None:
-    spans = traffic()
-    store.add(spans)
-    report = build_report(store)
-    requests = [s for s in spans if facts(s)["usage.kind"] == RecordKind.REQUEST]
-    upstream = [s for s in spans if facts(s)["usage.kind"] == RecordKind.UPSTREAM]
-
-    totals = report.totals
-    assert (totals.spans, totals.requests, totals.errors) == (
-        len(spans),
-        len(requests),
-        sum(not served(s) for s in requests),
-    )
-
-    by_customer = defaultdict(list)
-    for s in requests:
-        customer = facts(s).get("usage.customer.id")
-        by_customer[customer, facts(s).get("usage.tier")].append(s)
-    assert {(c.customer, c.tier): (c.requests, c.errors, c.bytes_out) for c in report.customers} == {
-        key: (
-            len(group),
-            sum(not served(s) for s in group),
-            sum(number_of(facts(s).get("http.response.body.size")) for s in group),
-        )
-        for key, group in by_customer.items()
-    }
-
-    assert {e.reason: e.requests for e in report.error_reasons} == Counter(
-        facts(s).get("usage.reason") for s in requests if not served(s)
-    )
-
-    by_route = defaultdict(list)
-    for s in requests:
-        by_route[facts(s).get("http.route")].append(s.duration / MILLISECOND)
-    assert {r.route: (r.requests, r.p50_ms, r.p95_ms) for r in report.routes} == {
-        route: (len(times), nearest_rank(times, 50), nearest_rank(times, 95)) for route, times in by_route.items()
-    }
-
-    by_provider = defaultdict(list)
-    for s in upstream:
-        by_provider[facts(s).get("usage.customer.id"), facts(s).get("usage.provider")].append(s)
-    assert {(u.customer, u.provider): (u.calls, u.errors, u.bytes_in, u.p95_ms) for u in report.upstreams} == {
-        key: (
-            len(group),
-            sum(map(failed, group)),
-            sum(number_of(facts(s).get("http.response.body.size")) for s in group),
-            nearest_rank([s.duration / MILLISECOND for s in group], 95),
-        )
-        for key, group in by_provider.items()
-    }
-
-    lookups = Counter(
-        (e.attributes.get("usage.provider"), e.attributes.get("usage.cache.status"))
-        for s in requests
-        for e in s.events
-        if e.name == "usage.cache"
-    )
-    lookups.update(
-        (facts(s).get("usage.provider"), facts(s)["usage.cache.status"])
-        for s in upstream
-        if "usage.cache.status" in facts(s)
-    )
-    assert {(c.provider, c.status): c.lookups for c in report.caches} == lookups
+def test_each_part_is_what_the_recipe_answers(store: UsageStore) -> None:
+    store.add(lately(*traffic()))
+    report = reported(store, timedelta(hours=2), names=OVER_TIME)
+    assert [part.recipe.name for part in report.parts] == list(OVER_TIME)
+    for part in report.parts:
+        asked = recipe(part.recipe.name)
+        values = asked.parse({"window": "2h", "limit": "10000"})
+        assert part.answer == run_apl(store, asked.apl(values, repeated=False))
+        assert part.answer.rows or part.recipe.name == "tokens"
+        assert "by trace_id, span_id" in part.apl, "it is shown to be pasted into Axiom"
 
 
-def test_the_largest_row_comes_first(store: UsageStore) -> None:
+def test_a_stale_answer_is_one_hit_and_the_call_for_a_better_one_no_second(store: UsageStore) -> None:
+    stale: dict[str, Value] = {"usage.provider": "yahoo-finance", "usage.cache.status": "stale-while-revalidate"}
+    request = replace(span(0, usage__reason="ok"), events=(ReceivedEvent("usage.cache", 1, stale),))
+    behind = {"usage__provider": "yahoo-finance", "usage__cache__status": "stale-while-revalidate"}
+    store.add([request, span(1, "upstream", **behind)])
+    (row,) = reported(store).rows("caches")
+    assert (row["hits"], row["misses"], row["refreshed"]) == (1, 0, 1)
+
+
+def test_the_totals_are_those_of_all_customers(store: UsageStore) -> None:
     store.add(traffic())
-    report = build_report(store)
-    for rows in (
-        [c.requests for c in report.customers],
-        [e.requests for e in report.error_reasons],
-        [r.requests for r in report.routes],
-        [u.calls for u in report.upstreams],
-        [c.lookups for c in report.caches],
-    ):
-        assert rows == sorted(rows, reverse=True)
+    report = reported(store)
+    assert report.totals["requests"] == 600
+    assert report.totals["errors"] == sum(row["requests"] for row in report.rows("rejections")) + sum(
+        "usage.reason" not in each.attributes
+        and (each.status_code == "error" or each.attributes.get("http.response.status_code", 0) in (404, 503))
+        for each in traffic()
+        if each.name == "request"
+    )
 
 
-def test_requests_of_nobody_known_are_not_tier_0_and_not_the_anonymous_ones(store: UsageStore) -> None:
-    store.add([span(0), span(1, usage__tier=0), span(2, usage__customer__id="acme", usage__tier=0)])
-    rows = {(row.customer, row.tier): row.requests for row in build_report(store).customers}
-    assert rows == {(None, None): 1, (None, 0): 1, ("acme", 0): 1}
-
-
-def test_an_empty_store_gives_an_empty_report(store: UsageStore) -> None:
-    report = build_report(store)
-    assert asdict(report.totals) == {"spans": 0, "requests": 0, "errors": 0, "start": None, "end": None}
-    assert (report.customers, report.error_reasons, report.routes, report.upstreams, report.caches) == ((),) * 5
+def test_of_one_customer_it_has_what_tells_customers_apart(store: UsageStore) -> None:
+    store.add(traffic())
+    report = reported(store, None, "acme")
+    assert [part.recipe.name for part in report.parts] == [name for name in PARTS if name != "caches"]
+    everybody = {row["customer"]: row for row in reported(store).rows("customers")}
+    assert report.rows("customers") == [everybody["acme"]]
+    assert {row["customer"] for row in report.rows("upstreams")} == {"acme"}
+    with pytest.raises(RecipeError, match="customer: it takes"):
+        reported(store, None, "a\nb")
 
 
 def test_since_leaves_out_what_began_earlier_in_every_part(store: UsageStore) -> None:
-    spans = traffic()
-    store.add(spans)
-    cut = spans[len(spans) // 2].start_time
-    # One microsecond is the store's resolution.
-    since = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=cut // 1000)
+    old = [replace(each, trace_id=f"a{each.trace_id[1:]}") for each in traffic()]
+    store.add([*old, *lately(*traffic(8))])
     with UsageStore(IN_MEMORY) as rest:
-        rest.add([s for s in spans if s.start_time >= cut])
-        assert build_report(store, since) == build_report(rest)
-    elsewhere = since.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert build_report(store, elsewhere) == build_report(store, since)
+        rest.add(lately(*traffic(8)))
+        whole, recent, alone = reported(store), reported(store, timedelta(hours=1)), reported(rest)
+    assert [part.answer for part in recent.parts] == [part.answer for part in alone.parts]
+    assert whole.totals["requests"] == 2 * recent.totals["requests"]
 
 
-def test_the_window_is_given_in_utc(store: UsageStore) -> None:
-    store.add([span(0), span(1500)])
-    totals = build_report(store).totals
-    assert (totals.start, totals.end) == ("2026-05-28T20:26:40.000+00:00", "2026-05-28T20:26:41.500+00:00")
+def test_an_empty_store_gives_an_empty_report(store: UsageStore) -> None:
+    report = reported(store)
+    assert (report.is_empty, report.totals) == (True, {"requests": 0, "errors": 0})
 
 
-def test_a_report_survives_its_json(store: UsageStore) -> None:
+def test_programs_get_every_row_by_its_recipes_name(store: UsageStore) -> None:
     store.add(traffic())
-    report = build_report(store)
-    assert UsageReport.from_dict(json.loads(to_json(report))) == report
+    report = reported(store, timedelta(days=3650), "acme")
+    said = json.loads(to_json(report))
+    assert list(said) == ["since", "customer", "totals", *(name for name in PARTS if name != "caches")]
+    assert (said["since"], said["customer"], said["totals"]) == ("3650d", "acme", dict(report.totals))
+    assert said["latency"] == report.rows("latency")
 
 
 # The tables
@@ -482,29 +427,44 @@ def printed(report: UsageReport, width: int = 80) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [80, 60, 120])
+@pytest.mark.parametrize("width", [80, 60, 120, 200])
 def test_no_line_is_wider_than_the_console_and_numbers_stay_whole(store: UsageStore, width: int) -> None:
     long = "a-customer-with-a-very-long-name-" * 5
     store.add([span(n, usage__customer__id=long, usage__tier=2, http__route="/v1/" + "x" * 200) for n in range(12_345)])
     store.add([span(20_000, "upstream", usage__customer__id=long, usage__provider=long, ms=1234)])
-    output = printed(build_report(store), width)
+    output = printed(reported(store), width)
     assert max(map(len, output.splitlines())) <= width
     assert "12,345" in output
-    assert "1,234.0" in output
+    assert ("1,234.0" in output) == (width > 60), "what is in no chart is left out where there is no room for it"
+
+
+def test_on_a_wide_console_tables_stand_side_by_side_and_all_fit_on_a_screen(store: UsageStore) -> None:
+    store.add(traffic())
+    output = printed(reported(store), 180)
+    assert re.search("Requests and errors per customer +Rejections by reason", output)
+    assert len(output.splitlines()) <= 50
 
 
 def test_the_tables_say_how_many_rows_they_leave_out(store: UsageStore) -> None:
     store.add([span(n, usage__customer__id=f"customer-{n}") for n in range(MAX_ROWS + 7)])
-    assert "and 7 more: see --json" in printed(build_report(store))
+    assert "and 7 more: see --json" in printed(reported(store))
 
 
-def test_an_empty_report_says_so(store: UsageStore) -> None:
-    assert printed(build_report(store)) == "No spans yet.\n"
+def test_the_first_line_says_how_much_whose_and_when(store: UsageStore) -> None:
+    assert printed(reported(store)) == "No spans yet.\n"
+    assert printed(reported(store, timedelta(hours=1))) == "No usage in this time.\n"
+    store.add(
+        lately(span(0, usage__customer__id="acme"), span(1, usage__customer__id="acme", usage__reason="not_found"))
+    )
+    assert printed(reported(store)).startswith("2 requests, 1 errors (50.0 %), in all time\n")
+    assert printed(reported(store, timedelta(hours=1), "acme")).startswith(
+        "2 requests of acme, 1 errors (50.0 %), in the last 1h\n"
+    )
 
 
 def test_a_name_cannot_command_the_terminal_or_the_markup(store: UsageStore) -> None:
     store.add([span(0, usage__customer__id="\x1b[2J[red]evil[/red]\x9b1m\nnext")])
-    output = printed(build_report(store))
+    output = printed(reported(store))
     assert "\x1b" not in output
     assert "\x9b" not in output
     assert "�[2J[red]evil[/red]�1m�next" in output

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -24,22 +23,15 @@ from otel_usage.cli import main
 from otel_usage.local.errors import QueryError
 from otel_usage.local.http_server import HttpServer
 from otel_usage.local.messages import Request, Response, json_response
-from otel_usage.local.otlp import ReceivedSpan
 from otel_usage.local.query_api import QUERY_PATH, query_url
 from otel_usage.local.recipes import recipes
 from otel_usage.local.sink import LocalSink
 from otel_usage.local.store import IN_MEMORY, UsageStore
-from tests.e2e.test_local_store_and_report import span
+from tests.e2e.test_local_store_and_report import lately, span
 from tests.e2e.test_serve_command import one_line, run, send, serve
 
 TOKEN: Final = "xaat-query-0000"
 EVIL: Final = "\x1b[2J\x9b1mevil"
-
-
-def lately(*spans: ReceivedSpan) -> list[ReceivedSpan]:
-    """The same spans, a minute ago."""
-    now = time.time_ns() - 60_000_000_000
-    return [replace(each, start_time=now, end_time=now + each.duration) for each in spans]
 
 
 USAGE: Final = [

@@ -10,11 +10,11 @@ from typing import Final
 
 from .._version import __version__
 from ..errors import UsageError
-from . import check, collector_config, demo, hash_key, ingest, query, report, schema, serve, spool
+from . import axiom, check, collector_config, demo, hash_key, ingest, query, report, schema, serve, spool
 from .command import Command
 
 COMMANDS: Final[tuple[Command, ...]] = (
-    demo, serve, ingest, report, query, check, schema, collector_config, spool, hash_key,
+    demo, serve, ingest, report, query, axiom, check, schema, collector_config, spool, hash_key,
 )  # fmt: skip
 """Every command, in the order of the help. A new one is a module beside this and a place in this tuple."""
 

@@ -15,28 +15,36 @@ if TYPE_CHECKING:
     from ..instrumentation.survey import Finding
 
 NAME: Final = "check"
-SUMMARY: Final = "show which installed libraries are observed, which are not, and why"
+SUMMARY: Final = "show which installed libraries are observed, which are not, and why; --send tries the sink"
 
+_WRONG: Final = 1
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.description = (
-        f"{SUMMARY}. It imports every library that is known and installed, and tries the hooks for it, in a process of "
-        "its own. Run it with the Python and the environment of your service."
+        "Show which installed libraries are observed, which are not, and why. It imports every library that is known "
+        "and installed, and tries the hooks for it, in a process of its own. Run it with the Python and the "
+        "environment of your service. It sends nothing; with --send, instead, one span that is nobody's usage "
+        "and is not counted goes to the configured sink, and what is wrong with token, dataset, region, TLS or clock "
+        "is said."
     )
+    parser.add_argument("--send", action="store_true", help="send one marked span to the sink, and say what is wrong")
     parser.add_argument("--json", action="store_true", help="everything, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found. The exit code is 0, also where something is not observed.
+    """Print what was found. The exit code is 0, also where something is not observed; 1 if the sink has not taken what
+    was sent to it, or takes it for another time.
 
     Raises:
         UsageError: a setting is wrong, so usage would be off.
     """
     from ..instrumentation.survey import survey
 
+    if arguments.send:
+        return _send(arguments)
     switches = _switches()
     logging.disable(logging.WARNING)  # what is found is said below; what libraries say is not ours
     try:
@@ -45,6 +53,16 @@ def run(arguments: argparse.Namespace) -> int:
         logging.disable(logging.NOTSET)
     print(_as_json(switches, findings) if arguments.json else _as_text(switches, findings))
     return 0
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    from ..config import UsageConfig
+    from .sending import as_json, as_text, send
+
+    # Where usage is off no other setting is read; whoever asks for a span to be sent wants them tried.
+    sent = send(UsageConfig.from_env({**os.environ, "USAGE_TELEMETRY": "1"}))
+    print(as_json(sent) if arguments.json else as_text(sent))
+    return _WRONG if sent.wrong else 0
 
 
 def _switches() -> list[str]:

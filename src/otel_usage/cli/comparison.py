@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ..local.report import UsageReport
 
+# What recipes call those whose name is not known.
+_ANONYMOUS: Final = "(anonymous)"
+_UNIDENTIFIED: Final = "(unidentified)"
+_NONE: Final = "(none)"
+
 _SHOWN: Final = 5
 """Differences of one kind that are shown."""
 
@@ -19,20 +24,13 @@ def compare(report: UsageReport, tally: Any, say: Callable[[str], object]) -> bo
     ``tally`` is the ``TrafficTally`` of the example gateway, which this package does not import.
     """
     counts: tuple[tuple[str, Mapping[Any, int], Mapping[Any, int]], ...] = (
-        ("requests", {"": report.totals.requests}, {"": tally.requests}),
-        (
-            "requests per customer and tier",
-            {(c.customer, c.tier): c.requests for c in report.customers},
-            tally.by_caller,
-        ),
-        ("errors by reason", {e.reason: e.requests for e in report.error_reasons}, _errors(tally.by_reason)),
-        ("requests per route", {r.route: r.requests for r in report.routes}, tally.by_route),
+        ("requests", {"": report.totals["requests"]}, {"": tally.requests}),
+        ("requests per customer", _requests(report, "customers", "customer"), _customers(tally.by_caller)),
+        ("requests per tier", _tiers(report), _paid_or_not(tally.by_caller)),
+        ("errors by reason", _requests(report, "rejections", "reason"), _errors(tally.by_reason)),
+        ("requests per route", _requests(report, "latency", "route"), _routes(tally.by_route)),
         ("bytes answered per customer", _bytes(report), tally.response_bytes + tally.websocket_bytes),
-        (
-            "upstream calls per customer and provider",
-            {(u.customer, u.provider): u.calls for u in report.upstreams},
-            tally.upstream_calls,
-        ),
+        ("upstream calls per customer and provider", _calls(report), _attempts(tally.upstream_calls)),
     )
     say("\nUsage against the traffic driver's own count:")
     agreed = [_agree(name, found, expected, say) for name, found, expected in counts]
@@ -60,8 +58,42 @@ def _errors(by_reason: Mapping[str, int]) -> dict[str, int]:
     return {reason: count for reason, count in by_reason.items() if reason not in SUCCESS_REASONS}
 
 
+def _requests(report: UsageReport, part: str, column: str) -> dict[str, int]:
+    return {row[column]: row["requests"] for row in report.rows(part)}
+
+
+def _routes(by_route: Mapping[str | None, int]) -> dict[str, int]:
+    return {route or _NONE: requests for route, requests in by_route.items()}
+
+
+def _customers(by_caller: Mapping[tuple[str | None, int | None], int]) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for (customer, tier), requests in by_caller.items():
+        counted[customer or (_ANONYMOUS if tier == 0 else _UNIDENTIFIED)] += requests
+    return counted
+
+
+def _tiers(report: UsageReport) -> dict[str, int]:
+    return {name: sum(row[name] for row in report.rows("tiers")) for name in ("premium", "free", "unknown")}
+
+
+def _paid_or_not(by_caller: Mapping[tuple[str | None, int | None], int]) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for (_, tier), requests in by_caller.items():
+        counted["unknown" if tier is None else "premium" if tier > 0 else "free"] += requests
+    return counted
+
+
 def _bytes(report: UsageReport) -> Counter[str | None]:
     total: Counter[str | None] = Counter()
-    for customer in report.customers:
-        total[customer.customer] += customer.bytes_out
+    for row in report.rows("customers"):
+        total[None if row["customer"] in (_ANONYMOUS, _UNIDENTIFIED) else row["customer"]] += row["bytes_out"]
     return total
+
+
+def _calls(report: UsageReport) -> dict[tuple[str, str], int]:
+    return {(row["customer"], row["provider"]): row["calls"] for row in report.rows("upstreams")}
+
+
+def _attempts(upstream_calls: Mapping[tuple[str | None, str], int]) -> dict[tuple[str, str], int]:
+    return {(customer or _UNIDENTIFIED, provider): calls for (customer, provider), calls in upstream_calls.items()}

@@ -40,8 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UsageError: something that the demo needs is missing, or one of its servers did not start.
     """
+    from ..local.apl import run_apl
     from ..local.render import print_report
-    from ..local.report import build_report
+    from ..local.report import PARTS, build_report
     from ..local.store import UsageStore
     from .comparison import compare
 
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         log = Path(folder) / "gateway.log"
         tally = _run_gateway(store, package, search_path, log, arguments)
-        report = build_report(store)
+        report = build_report(lambda apl: run_apl(store, apl), names=(*PARTS, "tiers"))
         print()
         print_report(report)
         print(f"\nThe gateway's ledger: {_ledger(log)}")

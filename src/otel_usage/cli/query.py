@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .command import CommandError, age
-from .serve import TOKEN_VARIABLE
-from .served import add_place, check_endpoint, of_file_or_server
+from .files import text_of
+from .served import add_place, answered, check_endpoint
 
 if TYPE_CHECKING:
     from ..local.answers import Answer
@@ -28,7 +28,6 @@ _API_TOKEN: Final = "AXIOM_API_TOKEN"
 _PERSONAL_TOKEN: Final = "xapt-"
 _API_DOMAIN: Final = "api.axiom.co"
 _FORMATS: Final = ("table", "csv", "json", "parquet")
-_MAX_FILE_BYTES: Final = 1024 * 1024
 _CLOCKS_APART: Final = timedelta(hours=1)
 """How much more of the time Axiom is told to look at: which spans count is said in the query, by Axiom's own clock."""
 
@@ -75,7 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.format == "parquet" and arguments.output is None:
         raise CommandError("--format parquet needs --output FILE")
-    answer = _of_axiom(asked, values, arguments) if arguments.source == "axiom" else _of_here(asked, values, arguments)
+    apl = asked.apl(values, repeated=False)
+    answer = (
+        _of_axiom(asked, values, arguments)
+        if arguments.source == "axiom"
+        else answered(arguments, lambda ask: ask(apl))
+    )
     _show(asked, answer, arguments)
     if answer.partial:
         print(f"otel-usage {NAME}: these are the first {len(answer.rows):,} rows only", file=sys.stderr)
@@ -110,36 +114,7 @@ def _named(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise CommandError(f"--param {text!r} has no value: it takes NAME=VALUE or NAME=@FILE")
-    return name, _file(value[1:]) if value.startswith("@") else value
-
-
-def _file(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) <= _MAX_FILE_BYTES:
-            return content.decode()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        pass
-    raise CommandError(f"{path} is no text of {_MAX_FILE_BYTES:,} bytes at most")
-
-
-def _of_here(asked: Recipe, values: Mapping[str, Any], arguments: argparse.Namespace) -> Answer:
-    from ..local.apl import run_apl
-    from ..local.query_api import RemoteQueryError, ask
-
-    apl = asked.apl(values, repeated=False)
-
-    def of_server(endpoint: str, token: str | None) -> Answer:
-        try:
-            return ask(endpoint, apl, token)
-        except RemoteQueryError as error:
-            wanted = f"is it `otel-usage serve` of this version, and started with the token of {TOKEN_VARIABLE}?"
-            raise CommandError(f"{error}. --endpoint names who is asked: {wanted}") from error
-
-    return of_file_or_server(arguments, lambda store: run_apl(store, apl), of_server)
+    return name, text_of(value)
 
 
 def _of_axiom(asked: Recipe, values: Mapping[str, Any], arguments: argparse.Namespace) -> Answer:

@@ -13,6 +13,7 @@ from .command import DEFAULT_DB, CommandError
 from .serve import DEFAULT_HOST, DEFAULT_PORT, TOKEN_VARIABLE
 
 if TYPE_CHECKING:
+    from ..local.answers import Answer
     from ..local.store import UsageStore
 
 DEFAULT_ENDPOINT: Final = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
@@ -30,6 +31,32 @@ def add_place(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help=f"ask a running `otel-usage serve` (default: {DEFAULT_ENDPOINT}, if a process holds the file)",
     )
+
+
+def answered(arguments: argparse.Namespace, use: Callable[[Callable[[str], Answer]], _T]) -> _T:
+    """What ``use`` makes of the answers to queries in APL, which are those of the file or of the server that holds it.
+
+    Raises:
+        UsageError: there is neither a readable file nor a server that answers, or a query cannot be answered.
+    """
+    from ..local.apl import run_apl
+
+    return of_file_or_server(
+        arguments,
+        lambda store: use(lambda apl: run_apl(store, apl)),
+        lambda endpoint, token: use(lambda apl: _of_server(endpoint, apl, token)),
+    )
+
+
+def _of_server(endpoint: str, apl: str, token: str | None) -> Answer:
+    from ..local.asking import RemoteError
+    from ..local.query_api import ask
+
+    try:
+        return ask(endpoint, apl, token)
+    except RemoteError as error:
+        wanted = f"is it `otel-usage serve` of this version, and started with the token of {TOKEN_VARIABLE}?"
+        raise CommandError(f"{error}. --endpoint names who is asked: {wanted}") from error
 
 
 def of_file_or_server(

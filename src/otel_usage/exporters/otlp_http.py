@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
@@ -40,6 +40,15 @@ from .outcome import (
 from .redacting import Redactor
 
 _ANSWER_LIMIT: Final = 1 << 20
+
+
+class Answer(NamedTuple):
+    """What a sink has said."""
+
+    status: int
+    headers: Mapping[str, str]
+    """In any case."""
+    body: bytes
 
 
 class OtlpHttpExporter(UsageExporter):
@@ -80,7 +89,7 @@ class OtlpHttpExporter(UsageExporter):
     def deliver(self, payload: Payload) -> Outcome:
         assert isinstance(payload, EncodedPayload)  # of its own making
         try:
-            return self._post(payload.body)
+            return Failed("shutdown") if self._shut_down else read_answer(*self.exchange(payload.body))
         except Exception as error:  # the network's, TLS's, urllib3's: whatever it is, the spans were not taken
             return Failed(_word_for(error))
 
@@ -98,9 +107,12 @@ class OtlpHttpExporter(UsageExporter):
         self._pool = _pool(self._endpoint)
         self._pool.pool_classes_by_scheme = _tracked_pools(self._live)
 
-    def _post(self, body: bytes) -> Outcome:
-        if self._shut_down:
-            return Failed("shutdown")
+    def exchange(self, body: bytes) -> Answer:
+        """Send a gzipped request, and read what the sink says.
+
+        Raises:
+            Exception: whatever the network, TLS or urllib3 has to complain about.
+        """
         with suppress_instrumentation():  # our own calls are nobody's upstream calls
             response = self._pool.request(
                 "POST",
@@ -117,7 +129,7 @@ class OtlpHttpExporter(UsageExporter):
                 response.release_conn()
             else:
                 response.close()  # more than any sink has to say: the connection is not worth reading empty
-            return read_answer(response.status, response.headers, answer)
+            return Answer(response.status, response.headers, answer)
 
     def abort(self) -> None:
         """Break whatever the attempt is stuck in: a shut-down socket fails its reads at once."""

@@ -1,24 +1,17 @@
-"""The handler of ``otel-usage serve``: the receiver in front of the store, the report and queries beside it."""
+"""The handler of ``otel-usage serve``: the receiver in front of the store, and queries beside it."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Final
-from urllib.parse import parse_qs
 
 from .access import Access
 from .errors import StoreError
 from .messages import Request, Response, error_response, json_response
 from .query_api import QUERY_PATH, answer_request
 from .receiver import Receiver
-from .report import build_report
 from .store import UsageStore, fingerprint
-
-REPORT_PATH: Final = "/v1/usage/report"
-"""Where the report is asked for: ``GET``, with ``?since=SECONDS`` for the last so many seconds."""
 
 STORE_PATH: Final = "/v1/usage/store"
 """Where is asked which file the sink keeps: ``GET``. The answer does not say where that is."""
@@ -27,7 +20,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class LocalSink:
-    """Takes exports into a store, and answers queries and with reports. Thread-safe."""
+    """Takes exports into a store, and answers queries. Thread-safe."""
 
     def __init__(self, store: UsageStore, token: str | None = None) -> None:
         """``token``: what every request must carry, for any dataset. None: nothing is checked."""
@@ -77,25 +70,10 @@ class LocalSink:
         return exchange.response
 
 
-def _report(store: UsageStore, request: Request) -> Response:
-    if request.method != "GET":
-        return error_response(405, "method not allowed", {"Allow": "GET"})
-    try:
-        since = _since(request.query)
-    except (ValueError, OverflowError):
-        return error_response(400, "since takes a number of seconds")
-    return json_response(200, asdict(build_report(store, since)))
-
-
 def _store(store: UsageStore, request: Request) -> Response:
     if request.method != "GET":
         return error_response(405, "method not allowed", {"Allow": "GET"})
     return json_response(200, {"store": fingerprint(store.path)})
 
 
-def _since(query: str) -> datetime | None:
-    values = parse_qs(query).get("since")
-    return datetime.now(UTC) - timedelta(seconds=float(values[-1])) if values else None
-
-
-_ASKED: Final = {REPORT_PATH: _report, STORE_PATH: _store, QUERY_PATH: answer_request}
+_ASKED: Final = {STORE_PATH: _store, QUERY_PATH: answer_request}

@@ -131,17 +131,9 @@ class UsageStore:
         Raises:
             StoreError: DuckDB refused it.
         """
-        return self.snapshot([sql], parameters)[0]
-
-    def snapshot(self, statements: Iterable[str], parameters: Sequence[object] = ()) -> list[Rows]:
-        """The rows of several statements with the same parameters. No span is added between them.
-
-        Raises:
-            StoreError: DuckDB refused one of them.
-        """
         with self._lock:
             try:
-                return [self._connection.execute(sql, parameters).fetchall() for sql in statements]
+                return self._connection.execute(sql, parameters).fetchall()
             except self._duckdb.Error as error:
                 raise StoreError(f"{self.path}: {_first_line(error)}") from error
 
