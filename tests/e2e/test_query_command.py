@@ -318,7 +318,7 @@ def test_spans_are_taken_while_a_query_runs() -> None:
             assert store.add([span(5000)]) == 1
             assert not answered, "the query was over before the span came"
             while asking.is_alive():  # an interruption is lost on a query that has not quite begun
-                running[0].function()
+                running[0].function(*running[0].args)
                 asking.join(0.02)
     assert answered == [504]
 

@@ -7,9 +7,10 @@ import importlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock, Timer
 from types import TracebackType
@@ -146,7 +147,7 @@ class UsageStore:
             StoreError: the store is closed.
         """
         with self._cursor() as cursor:
-            timer = Timer(seconds, cursor.interrupt)
+            timer = Timer(seconds, partial(self._interrupt, cursor))
             timer.daemon = True
             timer.start()
             try:
@@ -161,6 +162,10 @@ class UsageStore:
                 timer.cancel()
         names, types = zip(*((column[0], str(column[1])) for column in columns), strict=True)
         return Found(names, types, rows[:max_rows], len(rows) > max_rows)
+
+    def _interrupt(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        with suppress(self._duckdb.Error):  # it is over, and closed, just now
+            cursor.interrupt()
 
     def _one_select(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
         statements: list[duckdb.Statement] = cursor.extract_statements(sql)
