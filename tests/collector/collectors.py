@@ -87,6 +87,11 @@ class Collector:
         """Ask it to end, and wait until it has: it tries to hand over what it holds in memory."""
         self._end(signal.SIGTERM)
 
+    @property
+    def levels(self) -> set[str]:
+        """The levels of what it has logged."""
+        return {line.split("\t")[1] for line in self.said().splitlines() if line.count("\t") > 1}
+
     def said(self) -> str:
         """All that it has logged."""
         return self.log.read_text(errors="replace")

@@ -59,6 +59,15 @@ def test_usage_comes_out_whole_beside_ordinary_traces_that_are_sampled(
         assert traces.spans[0].attributes["db.statement"] == "select 1"  # whole, as it was
 
 
+def test_it_starts_and_works_without_a_warning(tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        assert running.send([request(Request())]) == 200
+        wait_until(lambda: len(times(running.usage)) == 1, running.collector.said)
+        running.collector.stop()
+        assert running.collector.levels == {"info"}
+        assert "deprecat" not in running.collector.said().lower()
+
+
 def test_a_tier_goes_to_the_dataset_that_it_should(tmp_path: Path) -> None:
     tiers = (None, -1, 0, 1, 2, 3, 9)
     with gateway(tmp_path, AXIOM_PREMIUM_DATASET="premium", USAGE_PREMIUM_TIER="3") as running:
