@@ -31,8 +31,8 @@ def test_the_demo_ends_with_usage_that_equals_the_drivers_own_count(tmp_path: Pa
         ((stored,),) = kept.execute("SELECT count(*) FROM api_usage").fetchall()
         kinds = dict(kept.execute("SELECT kind, count(*) FROM api_usage GROUP BY kind").fetchall())
     assert [int(number) for number in ledger] == [stored, stored]
-    assert kinds["server"] > 50
-    assert kinds["client"] > 20
+    assert kinds["server"] > 20  # in two seconds, on however busy a machine
+    assert kinds["client"] > 5
     assert kinds["internal"] > 0
 
 
