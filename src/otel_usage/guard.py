@@ -103,7 +103,7 @@ _MISFIT: Final = re.compile(
 
 
 def settle(site: str, error: Exception) -> None:
-    """What :func:`guarded` does with an error, for functions that are called too often for its wrapper (0.1 µs): to be
+    """What :func:`guarded` does with an error, for functions that are called too often for its wrapper: to be
     called where the error was caught. It goes on where it is to interrupt the application, and nowhere else.
     """
     if _from_outside(error):

@@ -80,8 +80,8 @@ class Ledger:
     """The accounts behind :class:`LedgerSnapshot`, kept by double entry: a span enters once and then only moves, so
     that the books balance by construction. Thread-safe.
 
-    A span enters by being put into the queue, without a lock, which would take a request 0.5 µs: what is queued is what
-    the queue holds, and is counted where it is asked for.
+    A span enters by being put into the queue, without a lock, which each request would have to take: what is queued is
+    what the queue holds, and is counted where it is asked for.
     """
 
     def __init__(self, queue: deque[Any] | None = None) -> None:

@@ -31,7 +31,7 @@ class Recorded:
 
     def finished(self, make: Callable[..., T]) -> T:
         """What ``make`` makes of it, as it was at its end. ``make`` takes what :class:`UsageReadableSpan` does, by
-        position: that class, or what writes a span with no object between (1.5 µs less).
+        position: that class, or what writes a span with no object between, which costs less.
 
         Asked for once, and once more if ``make`` raises.
         """

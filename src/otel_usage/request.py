@@ -230,7 +230,7 @@ class UsageRequest(UsageScope, Recorded):
         )
         made = make(
             self.recorder.maker,
-            tuple.__new__(RequestFacts, facts),  # by way of its own constructor, which is Python's, it takes 0.3 µs
+            tuple.__new__(RequestFacts, facts),  # its own constructor is a function of Python's between
             self._whose,
             own,
             trace_id,
