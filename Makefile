@@ -20,7 +20,7 @@ demo: $(VENV)/.demo ## Usage of an example gateway, end to end: no account, no s
 	@$(BIN)/otel-usage demo
 
 test: $(VENV)/.dev $(NIQUESTS)/.ready $(NIQUESTS)-beside/.ready ## Every test
-	@echo "make test: unit, property, end-to-end and chaos tests, on loopback sockets; ten minutes and more"
+	@echo "make test: unit, property, end-to-end, Collector and chaos tests, on loopback sockets; twenty minutes and more"
 	@$(BIN)/python -m pytest -q --ignore tests/conformance
 	@echo "make test: the conformance suite, in four processes; a quarter of an hour and more"
 	@$(BIN)/python -m pytest -q $(SPREAD) tests/conformance
