@@ -238,7 +238,7 @@ class UsageRequest(UsageScope, Recorded):
             self._parent[1] if self._parent is not None else b"",
             self._started,
             self._started + (self._ended or self.closed_at or self._start) - self._start,
-            span_id.hex() if self.given_id is None else None,
+            self.made_id,
             self.events,
             self.link,
             self._parent is not None,

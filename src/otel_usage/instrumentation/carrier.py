@@ -69,15 +69,21 @@ def headers_of(sent: Iterable[tuple[bytes, bytes]], names: frozenset[str]) -> di
     """The headers of these names. Several of one name are one list (RFC 9110, section 5.3)."""
     wanted, others = _by_bytes(names)
     found: dict[str, str] = {}
+    several: dict[str, list[str]] = {}  # put together at the end: a client may send very many
     for name, value in sent:
         if name in others:  # most are, and this costs each a quarter of what looking it up would
             continue
         key = wanted.get(name) or wanted.get(name.lower())  # not every server keeps to ASGI's lower case
         if key is not None:
             text = value.decode("latin-1")
-            found[key] = f"{found[key]}, {text}" if key in found else text
+            if key in found:
+                several.setdefault(key, [found[key]]).append(text)
+            else:
+                found[key] = text
         elif len(others) < _OTHERS_LIMIT and len(name) <= _LONGEST_OTHER:
             others.add(name)
+    for key, values in several.items():
+        found[key] = ", ".join(values)
     return found
 
 

@@ -68,7 +68,7 @@ class Exchange(Told):
         attribution = _take_baggage(recorder, scope, headers) if "baggage" in headers else None
         # Not by way of the base's, which is a call more.
         self.request = UsageRequest(recorder, scope.get("method", "GET"), headers, peer, scope, attribution=attribution)
-        self._sent = sent
+        self._headers = sent
         self._receive = receive
         self._send = send
 
@@ -136,7 +136,7 @@ class Exchange(Told):
 
     def _has_heard_all(self) -> bool:
         """Whether the request's body is over, or it has none."""
-        return not any(name in _OF_BODIES for name, _ in self._sent) if self._heard is None else self._heard
+        return not any(name in _OF_BODIES for name, _ in self._headers) if self._heard is None else self._heard
 
     def close(self) -> None:
         """As for any, with a call less. Nobody else asks for messages from now on."""
