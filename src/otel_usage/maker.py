@@ -10,15 +10,14 @@ from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
-from ._version import __version__
 from .allowlist import filter_attributes
 from .config import UsageConfig
 from .distinct import CHOSEN_BY_CLIENTS, NAMING, DistinctValues
 from .facts import Attributes, Facts
 from .identity import UsageIdentity
 from .ledger import Drops
-from .readable import UsageReadableSpan, span_context
-from .schema import SCHEMA_URL, RecordKind, UsageEvent
+from .readable import SCOPE, UsageReadableSpan, span_context
+from .schema import RecordKind, UsageEvent
 
 SPAN_KINDS: Final[Mapping[RecordKind, SpanKind]] = {
     RecordKind.REQUEST: SpanKind.SERVER,
@@ -67,7 +66,7 @@ class SpanMaker:
     def __init__(self, config: UsageConfig, resource: Resource, drops: Drops) -> None:
         """``resource`` must be allowlisted already. ``drops`` counts what does not leave, by key."""
         self.resource: Final = resource
-        self.scope: Final = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
+        self.scope: Final = SCOPE
         self.drops: Final = drops
         self._config = config
         self._distinct = DistinctValues()

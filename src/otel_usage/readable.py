@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
+from ._version import __version__
 from .guard import report
+from .schema import SCHEMA_URL
 
 if TYPE_CHECKING:
     from .facts import Facts
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 Event = tuple[int, str, Mapping[str, Any]]
 """Time in nanoseconds since the epoch, name, attributes."""
 
+
+SCOPE: Final = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
+"""The instrumentation scope of every usage span."""
 
 T = TypeVar("T")
 

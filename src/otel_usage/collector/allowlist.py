@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..allowlist import NAME_CAP
+from ..readable import SCOPE
 from ..schema import (
     ATTRIBUTES,
     PERSONAL_KEYS,
@@ -94,7 +95,7 @@ def _transform(choices: Choices) -> list[str]:
     lines += _group(
         "scope", None,
         [
-            'set(scope.name, "otel_usage")',
+            f"set(scope.name, {literal(SCOPE.name)})",
             'set(scope.version, "") where not ' + matches("scope.version", _VERSION),
             "set(scope.attributes, scope.cache)",
             f"set(scope.schema_url, {literal(SCHEMA_URL)})",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..readable import SCOPE
 from ..schema import RecordKind
 from .choices import Choices
 from .text import items
 
-SCOPE: Final = "otel_usage"
-"""The instrumentation scope of every usage span."""
-
 _KINDS: Final = "|".join(RecordKind)
 _KIND: Final = 'span.attributes["usage.kind"]'
 # A map that holds no number (NaN) cannot be matched: it would be an error, and everything that came with it refused.
-_USAGE: Final = f'scope.name == "{SCOPE}" and IsString({_KIND}) and IsMatch({_KIND}, "^(?:{_KINDS})$")'
+_USAGE: Final = f'scope.name == "{SCOPE.name}" and IsString({_KIND}) and IsMatch({_KIND}, "^(?:{_KINDS})$")'
 
 
 def usage(_choices: Choices) -> list[str]:

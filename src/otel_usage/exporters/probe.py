@@ -11,14 +11,12 @@ from typing import Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
-from .._version import __version__
 from ..ids import new_ids
 from ..payload import EncodedPayload
-from ..readable import span_context
-from ..schema import SCHEMA_URL, RecordKind
+from ..readable import SCOPE, span_context
+from ..schema import RecordKind
 from .otlp_http import Answer, OtlpHttpExporter, read_answer
 from .outcome import Failed, Outcome, UsageExporter
 
@@ -57,7 +55,7 @@ def check_span(resource: Resource) -> ReadableSpan:
         kind=SpanKind.INTERNAL,
         start_time=now,
         end_time=now,
-        instrumentation_scope=InstrumentationScope("otel_usage", __version__, SCHEMA_URL),
+        instrumentation_scope=SCOPE,
     )
 
 

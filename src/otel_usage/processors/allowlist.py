@@ -8,15 +8,14 @@ from typing import Any, Final, TypeGuard
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status
 
-from .._version import __version__
 from ..allowlist import filter_attributes, span_name
 from ..distinct import DistinctValues
 from ..exporters.redacting import Redactor, bare
 from ..guard import guarded
 from ..ledger import DropCounter
+from ..readable import SCOPE
 from ..request_facts import host_of, method_of
 from ..schema import CURRENT_KEY, PERSONAL_KEYS, RESOURCE, SCHEMA_URL, RecordKind, UsageEvent
 
@@ -26,7 +25,6 @@ _KIND_OF: Final[Mapping[SpanKind, RecordKind]] = {
 }
 _RECORD_KINDS: Final = frozenset(RecordKind)
 _EVENTS: Final = frozenset(UsageEvent)
-_SCOPE: Final = InstrumentationScope("otel_usage", __version__, SCHEMA_URL)
 
 
 class AllowlistSpanProcessor(SpanProcessor):
@@ -97,7 +95,7 @@ class AllowlistSpanProcessor(SpanProcessor):
             status=Status(span.status.status_code),
             start_time=span.start_time,
             end_time=span.end_time,
-            instrumentation_scope=_SCOPE,
+            instrumentation_scope=SCOPE,
         )
 
     def _fold(self, kind: RecordKind, attributes: dict[str, Any]) -> None:
